@@ -1,0 +1,99 @@
+"""``Dataset`` and ``Case``: a manifest with the means to load what it lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from osler.datasets.labels import LabelSet
+from osler.datasets.manifest import ImageRef, Manifest, Record, Target
+from osler.errors import Unsuitable
+from osler.studies.formats import read_image
+from osler.studies.image import Image
+from osler.studies.study import Study
+
+__all__ = ["Case", "Dataset"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study and its answer: ``mask`` (same grid as the study's first image, raw file values) or ``target``."""
+
+    study: Study
+    record: Record
+    mask: Image | None = None
+
+    @property
+    def target(self) -> Target | None:
+        """The answer of a classification or regression case."""
+        return self.record.target
+
+
+class Dataset:
+    """Cases that are loaded when asked for.
+
+    Args:
+        manifest: what is there.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.manifest.name!r}, {len(self)} cases, {self.manifest.labels.kind})"
+
+    def __len__(self) -> int:
+        return len(self.manifest.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.manifest.records)
+
+    @property
+    def labels(self) -> LabelSet:
+        """What the answers mean."""
+        return self.manifest.labels
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records, in order."""
+        return self.manifest.records
+
+    def with_records(self, records: tuple[Record, ...]) -> Dataset:
+        """The same dataset with other records (a subset, or the same ones with splits)."""
+        return Dataset(self.manifest.model_copy(update={"records": records}))
+
+    def path_of(self, ref: ImageRef) -> Path:
+        """Where an image lies."""
+        return self.manifest.root / ref.path
+
+    def read(self, ref: ImageRef) -> Image:
+        """Read one image.
+
+        Raises:
+            StudyError: when it cannot be read.
+        """
+        return read_image(self.path_of(ref), key=ref.key, index=ref.index)
+
+    def load(self, record: Record) -> Case:
+        """Read the images and the mask of one record; an image without a modality gets the dataset's.
+
+        Raises:
+            StudyError: when an image cannot be read or its channels lie on different grids.
+        """
+        images = {name: self._with_modality(self.read(ref)) for name, ref in record.images.items()}
+        shapes = {image.shape for image in images.values()}
+        if len(shapes) > 1:
+            raise Unsuitable(
+                f"the channels of {record.name} have different shapes {sorted(shapes)}",
+                remedy="resample them onto one grid first",
+            )
+        mask = None if record.mask is None else self.read(record.mask)
+        return Case(Study(name=record.name, images=images), record, mask)
+
+    def _with_modality(self, image: Image) -> Image:
+        if image.modality or not self.manifest.modality:
+            return image
+        return Image(
+            image.array, image.affine, self.manifest.modality, image.spacing_known, image.units, image.window, image.source
+        )

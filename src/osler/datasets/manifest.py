@@ -1,0 +1,74 @@
+"""``Record`` and ``Manifest``: a dataset as a list of files with their answers. Plain data, no pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from osler.datasets.labels import LabelSet
+
+__all__ = ["MANIFEST_VERSION", "ImageRef", "Manifest", "Record", "Split", "Target"]
+
+MANIFEST_VERSION = 1
+Split = Literal["train", "validation", "test"]
+Target = int | float | tuple[int | None, ...]
+
+
+class ImageRef(BaseModel):
+    """One image on disk: a file or a folder (DICOM series), or one row of an array in an ``.npz``.
+
+    Args:
+        path: absolute, or relative to the manifest's ``root``.
+        key: name of the array in an ``.npz``.
+        index: row of that array (0-based).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    key: str | None = None
+    index: int | None = None
+
+
+class Record(BaseModel):
+    """One case: its images by channel name, its answer, its patient and whatever columns came with it.
+
+    ``target`` is None for masks (see ``mask``) and for cases without an answer. ``patient`` is None when unknown.
+    ``columns`` holds every further manifest column, for subgroups.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    images: dict[str, ImageRef]
+    mask: ImageRef | None = None
+    target: Target | None = None
+    patient: str | None = None
+    site: str | None = None
+    split: Split | None = None
+    columns: dict[str, str] = {}
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is something to learn from."""
+        return self.mask is not None or self.target is not None
+
+
+class Manifest(BaseModel):
+    """All records of a dataset with its label set.
+
+    ``layout`` names what recognised it. ``patients`` says how patients are known: from the data ("given"), by a
+    regular expression ("pattern"), or not ("unknown": near-duplicates are kept together and every page says so).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: int = MANIFEST_VERSION
+    name: str
+    root: Path
+    layout: str
+    labels: LabelSet
+    records: tuple[Record, ...]
+    modality: str = ""
+    channels: tuple[str, ...] = ("image",)
+    patients: Literal["given", "pattern", "unknown"] = "unknown"
+    proposed_pattern: str | None = None

@@ -1,0 +1,165 @@
+"""``Plan``: every decision of a training run, in one frozen, typed object. Made by ``planner``; read by both halves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from osler.datasets.labels import LabelSet
+
+__all__ = [
+    "PLAN_VERSION",
+    "AugmentationPlan",
+    "GridPlan",
+    "LossPlan",
+    "NetworkPlan",
+    "NormalisationPlan",
+    "OptimiserPlan",
+    "Plan",
+    "TaskName",
+]
+
+PLAN_VERSION = 1
+TaskName = Literal["classify", "multilabel", "ordinal", "regress", "segment"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GridPlan(_Frozen):
+    """The working grid.
+
+    ``resize``:
+      - ``spacing``: resample to ``spacing`` (mm; pixels of the source where the spacing is unknown); the shape varies.
+      - ``fit``: scale uniformly (in mm where known) so that the study fits ``shape``, then pad to it centrally.
+      - ``stretch``: resample to exactly ``shape``.
+    ``orientation`` is three letters for 3D ("RAS"), None to keep the axes as they come (2D).
+    ``order`` is the interpolation order of images (1 linear, 3 cubic); masks go by linear interpolation of one-hot.
+    """
+
+    resize: Literal["spacing", "fit", "stretch"]
+    spacing: tuple[float, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    orientation: str | None = None
+    order: Literal[1, 3] = 1
+
+
+class NormalisationPlan(_Frozen):
+    """How one channel's intensities become the network's input: clip to [low, high], subtract mean, divide by std.
+
+    ``dataset``: the four numbers are the dataset's (CT). ``image``: computed per image: ``low``/``high`` are percentiles
+    (0 to 100) of the image, mean and std those of the clipped image.
+    """
+
+    kind: Literal["dataset", "image"]
+    low: float
+    high: float
+    mean: float = 0.0
+    std: float = 1.0
+
+
+class NetworkPlan(_Frozen):
+    """``family`` is a name on ``learning.networks``' list; ``features`` are filters per level; ``strides`` the
+    down-sampling into each level (first is all ones); ``blocks`` residual blocks per level."""
+
+    family: str
+    features: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+    blocks: tuple[int, ...]
+    dropout: float = 0.0
+    normalisation: Literal["instance", "group", "batch"] = "instance"
+    deep_supervision: bool = False
+
+
+class LossPlan(_Frozen):
+    """``class_weights`` has one entry per output (background first for masks); empty means equal."""
+
+    name: str
+    class_weights: tuple[float, ...] = ()
+    label_smoothing: float = 0.0
+    focal_gamma: float = 2.0
+
+
+class OptimiserPlan(_Frozen):
+    """Step size and what changes it. ``warmup`` is a fraction of the steps; ``ema`` the decay of averaged weights
+    (0 switches it off); ``clip`` the largest gradient norm (0 switches it off)."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.99
+    schedule: Literal["cosine", "polynomial"] = "cosine"
+    warmup: float = 0.05
+    ema: float = 0.999
+    clip: float = 1.0
+    patience: int = 0
+
+
+class AugmentationPlan(_Frozen):
+    """Strengths; each 0 switches its part off. Angles in degrees, shifts as a fraction of the patch, elastic in voxels.
+
+    ``flips`` has one entry per spatial axis of the working grid.
+    """
+
+    flips: tuple[bool, ...]
+    rotation: float = 15.0
+    scale: float = 0.15
+    shear: float = 0.0
+    shift: float = 0.0
+    elastic: float = 0.0
+    brightness: float = 0.1
+    contrast: float = 0.2
+    gamma: float = 0.3
+    blur: float = 0.5
+    noise: float = 0.1
+    low_resolution: float = 0.5
+    erase: float = 0.0
+    mixup: float = 0.0
+    probability: float = 0.3
+
+
+class Plan(_Frozen):
+    """All decisions of a run. ``reasons`` says why, by field name; ``assumed`` what was taken from the cost model."""
+
+    schema_version: int = PLAN_VERSION
+    task: TaskName
+    method: str = "supervised"
+    dimensions: Literal[2, 3]
+    channels: tuple[str, ...]
+    colours: int = Field(default=1, description="array channels per image: 1 grey, 3 colour")
+    labels: LabelSet
+    modality: str = ""
+    grid: GridPlan
+    normalisation: tuple[NormalisationPlan, ...]
+    patch: tuple[int, ...]
+    batch: int
+    foreground: float = 0.5
+    network: NetworkPlan
+    loss: LossPlan
+    optimiser: OptimiserPlan
+    augmentation: AugmentationPlan
+    steps: int
+    budget_s: float | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = False
+    overlap: float = 0.5
+    mirror_axes: tuple[int, ...] = ()
+    target_mean: float = 0.0
+    target_std: float = 1.0
+    seed: int = 0
+    reasons: dict[str, str] = {}
+
+    @property
+    def inputs(self) -> int:
+        """Channels of the network's input."""
+        return len(self.channels) * self.colours
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's output, by task."""
+        labels = len(self.labels.labels)
+        return {"classify": labels, "multilabel": labels, "ordinal": labels - 1, "regress": 1, "segment": labels + 1}[
+            self.task
+        ]

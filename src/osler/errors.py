@@ -1,0 +1,139 @@
+"""The one error tree of Osler.
+
+    OslerError
+    ├── UsageError            what was asked for cannot be done as asked (exit 2)
+    │   ├── PathNotFound
+    │   ├── OutputExists
+    │   ├── MissingExtra      an optional library is not installed
+    │   └── Unknown           a name that is on no list
+    ├── StudyError            one study cannot be used; others can go on (exit 1)
+    │   ├── Unreadable
+    │   ├── GeometryError
+    │   └── Unsuitable        readable, but not what the model or task needs
+    ├── DatasetError          the dataset as a whole cannot be used
+    │   ├── UnknownLayout
+    │   ├── NoLabels
+    │   ├── TooFew            classes, patients or cases
+    │   └── GridMismatch      image and mask lie on different grids
+    ├── PlanError
+    ├── ModelError            a model folder that is damaged, newer, or for another task
+    ├── StorageError          disk full, not writable
+    └── Cancelled             the user asked to stop
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Cancelled",
+    "DatasetError",
+    "GeometryError",
+    "GridMismatch",
+    "MissingExtra",
+    "ModelError",
+    "NoLabels",
+    "OslerError",
+    "OutputExists",
+    "PathNotFound",
+    "PlanError",
+    "StorageError",
+    "StudyError",
+    "TooFew",
+    "Unknown",
+    "UnknownLayout",
+    "Unreadable",
+    "Unsuitable",
+    "UsageError",
+]
+
+
+class OslerError(Exception):
+    """Something that a user can act on.
+
+    Args:
+        problem: which argument or file, the rule, and the value received; one sentence without a full stop.
+        remedy: what to do about it; one sentence without a full stop.
+    """
+
+    def __init__(self, problem: str, *, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem}. {remedy}." if remedy else f"{problem}.")
+
+    def __reduce__(self) -> tuple[object, ...]:  # keeps the remedy when an error crosses a process
+        return (_rebuild, (type(self), self.problem, self.remedy))
+
+
+def _rebuild(kind: type[OslerError], problem: str, remedy: str) -> OslerError:
+    return kind(problem, remedy=remedy)
+
+
+class UsageError(OslerError):
+    """What was asked for cannot be done as asked."""
+
+
+class PathNotFound(UsageError):
+    """A path that does not exist."""
+
+
+class OutputExists(UsageError):
+    """An output that would be overwritten."""
+
+
+class MissingExtra(UsageError):
+    """An optional library that is not installed; the remedy is the install command."""
+
+
+class Unknown(UsageError):
+    """A name that is on no list; the remedy lists the names."""
+
+
+class StudyError(OslerError):
+    """One study cannot be used; the others can go on."""
+
+
+class Unreadable(StudyError):
+    """A file that is truncated, damaged or of no known format."""
+
+
+class GeometryError(StudyError):
+    """Geometry that is missing, inconsistent or ambiguous."""
+
+
+class Unsuitable(StudyError):
+    """A readable study that is not what the model or the task needs."""
+
+
+class DatasetError(OslerError):
+    """The dataset as a whole cannot be used."""
+
+
+class UnknownLayout(DatasetError):
+    """A folder whose layout is not recognised."""
+
+
+class NoLabels(DatasetError):
+    """A dataset without answers to learn from."""
+
+
+class TooFew(DatasetError):
+    """Too few classes, patients or cases for what was asked."""
+
+
+class GridMismatch(DatasetError):
+    """An image and its mask lie on different grids."""
+
+
+class PlanError(OslerError):
+    """A plan that cannot be made or an override that does not fit."""
+
+
+class ModelError(OslerError):
+    """A model folder that is damaged, newer than this Osler, or for another task."""
+
+
+class StorageError(OslerError):
+    """The disk is full or the place is not writable."""
+
+
+class Cancelled(OslerError):
+    """The user asked to stop."""

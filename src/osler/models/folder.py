@@ -1,0 +1,225 @@
+"""The model folder: the only thing that passes from learning to inference.
+
+    MODEL/
+      model.json            this file's ``ModelInfo``: schema version, what it is for, members, SHA-256 of every other file
+      plan.json             the ``Plan``
+      performance.json      what it scored on cases that training and calibration never saw, with intervals
+      card.md               the model card
+      weights/member0.safetensors
+      graphs/member0.xml + .bin (OpenVINO IR), graphs/member0.onnx
+
+Safetensors, JSON, Markdown and compiled graphs only: no pickle, nothing executable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from osler.datasets.plan import Plan
+from osler.errors import ModelError, PathNotFound
+
+__all__ = ["MODEL_VERSION", "Calibration", "Check", "DataSummary", "Member", "Model", "ModelInfo", "seal", "sha256_of"]
+
+MODEL_VERSION = 1
+_Parsed = TypeVar("_Parsed", bound=BaseModel)
+_ALLOWED_SUFFIXES = {".json", ".md", ".safetensors", ".xml", ".bin", ".onnx"}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Member(_Frozen):
+    """One trained network: paths relative to the folder. ``fold`` is None when there was one split only."""
+
+    weights: str
+    graphs: dict[str, str]
+    fold: int | None = None
+    steps: int = 0
+
+
+class Calibration(_Frozen):
+    """How logits become probabilities: ``softmax(logits / temperature)`` (sigmoid for several labels and grades).
+
+    For a number, ``half_width`` is the half-width of the 95 % prediction interval learnt on the validation split.
+    ``cases`` is how many cases it was learnt on; 0 means that nothing was calibrated.
+    """
+
+    temperature: float = 1.0
+    half_width: float | None = None
+    cases: int = 0
+
+
+class DataSummary(_Frozen):
+    """On what the model was trained and measured: counts, never names.
+
+    ``seen`` and ``seen_patients`` are salted SHA-256 of the content of each training and calibration case and of each
+    such patient's identifier, so that evaluation can leave out what the model has seen.
+    """
+
+    name: str
+    modality: str = ""
+    train: int = 0
+    validation: int = 0
+    test: int = 0
+    patients: int | None = None
+    split_by: str = "patient"
+    salt: str = ""
+    seen: tuple[str, ...] = ()
+    seen_patients: tuple[str, ...] = ()
+
+
+class ModelInfo(_Frozen):
+    """``model.json``. ``files`` maps each path (relative, POSIX) to its SHA-256; model.json itself is not listed."""
+
+    schema_version: int = MODEL_VERSION
+    osler_version: str
+    name: str
+    created: str
+    intended_use: str
+    not_a_medical_device: str = "Research use only. Not a medical device; not for diagnosis or treatment."
+    members: tuple[Member, ...]
+    calibration: Calibration = Calibration()
+    data: DataSummary
+    lineage: dict[str, Any] = {}
+    files: dict[str, str] = {}
+
+
+class Check(_Frozen):
+    """What ``verify`` found: the faults, empty when the folder is whole."""
+
+    files: int
+    faults: tuple[str, ...]
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def seal(folder: Path, info: ModelInfo) -> Model:
+    """Hash every file in ``folder`` and write ``model.json`` last, atomically: a folder without it is unfinished.
+
+    Raises:
+        ModelError: when the folder holds a file of a kind that a model folder may not hold.
+    """
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "model.json"):
+        if path.suffix not in _ALLOWED_SUFFIXES:
+            raise ModelError(f"a model folder may not hold {path.name}", remedy="remove it and write the model again")
+        files[path.relative_to(folder).as_posix()] = sha256_of(path)
+    text = info.model_copy(update={"files": files}).model_dump_json(indent=1)
+    temporary = folder / "model.json.partial"
+    temporary.write_text(text)
+    os.replace(temporary, folder / "model.json")
+    return Model.open(folder)
+
+
+class Model:
+    """A model folder opened for reading."""
+
+    def __init__(self, path: Path, info: ModelInfo, plan: Plan) -> None:
+        self.path = path
+        self.info = info
+        self.plan = plan
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.path)!r}, {self.plan.task}, {len(self.info.members)} member(s))"
+
+    @classmethod
+    def open(cls, path: str | Path) -> Model:
+        """Read ``model.json`` and ``plan.json`` (the other files are checked by ``verify`` and when they are used).
+
+        Raises:
+            PathNotFound: when there is no such folder.
+            ModelError: when it is no model folder, is damaged, or was written by a newer Osler.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise PathNotFound(f"no model folder at {folder}", remedy="give the folder that osler train wrote")
+        if not (folder / "model.json").is_file():
+            raise ModelError(
+                f"{folder} is not a finished model folder (it has no model.json)",
+                remedy="give the folder that osler train wrote, or run the training again to finish it",
+            )
+        info = _read_json(folder / "model.json", ModelInfo)
+        listed = info.files.get("plan.json")
+        if not (folder / "plan.json").is_file() or listed != sha256_of(folder / "plan.json"):
+            raise ModelError(f"plan.json of {folder} is missing or was changed", remedy="restore the model folder")
+        return cls(folder, info, _read_json(folder / "plan.json", Plan))
+
+    def file(self, relative: str) -> Path:
+        """A file of the model, checked against its hash.
+
+        Raises:
+            ModelError: when it is not listed, missing or changed.
+        """
+        path = self.path / relative
+        if relative not in self.info.files or not path.is_file() or sha256_of(path) != self.info.files[relative]:
+            raise ModelError(f"{relative} of {self.path} is missing or was changed", remedy="restore the model folder")
+        return path
+
+    def graph(self, member: int, suffix: str) -> Path:
+        """The graph (or weights, for ``.safetensors``) of one member, checked; for ``.xml`` its ``.bin`` too.
+
+        Raises:
+            ModelError: when the model has no graph of that kind.
+        """
+        entry = self.info.members[member]
+        if suffix == ".safetensors":
+            return self.file(entry.weights)
+        if suffix not in entry.graphs:
+            raise ModelError(
+                f"{self.path} holds no {suffix} graph", remedy=f"it holds {', '.join(entry.graphs) or 'none'}; use that"
+            )
+        path = self.file(entry.graphs[suffix])
+        if suffix == ".xml":
+            self.file(str(Path(entry.graphs[suffix]).with_suffix(".bin").as_posix()))
+        return path
+
+    def performance(self) -> dict[str, Any]:
+        """``performance.json``: the figures with their intervals; empty when the model was never evaluated."""
+        if "performance.json" not in self.info.files:
+            return {}
+        loaded: dict[str, Any] = json.loads(self.file("performance.json").read_text())
+        return loaded
+
+    def verify(self) -> Check:
+        """Hash every file and compare; unlisted files and files of other kinds are faults too."""
+        faults = []
+        for relative, digest in self.info.files.items():
+            path = self.path / relative
+            if not path.is_file():
+                faults.append(f"{relative} is missing")
+            elif sha256_of(path) != digest:
+                faults.append(f"{relative} was changed")
+        present = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
+        faults += [f"{extra} is not listed" for extra in sorted(present - set(self.info.files) - {"model.json"})]
+        return Check(files=len(self.info.files), faults=tuple(faults))
+
+
+def _read_json(path: Path, kind: type[_Parsed]) -> _Parsed:
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error})", remedy="restore the model folder") from error
+    version = raw.get("schema_version", 0) if isinstance(raw, dict) else 0
+    if version > MODEL_VERSION:
+        raise ModelError(
+            f"{path} has schema version {version}, newer than this Osler reads ({MODEL_VERSION})",
+            remedy="pip install --upgrade osler",
+        )
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise ModelError(f"{path} is damaged ({error.error_count()} faults)", remedy="restore the model folder") from error

@@ -1,0 +1,34 @@
+"""``osler inspect``: what is in a data set, what is wrong with it, what would be planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from osler.cli.options import Data, Json, Patient, Task
+from osler.cli.outcome import Outcome, carry_out
+from osler.progress import CancelToken, Progress
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    data: Data,
+    task: Task = None,
+    patient: Patient = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write what was found here.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is in DATA, what is wrong with it, and what would be planned. Trains nothing, loads no torch."""
+
+    def work(progress: Progress, cancel: CancelToken) -> Outcome:
+        from osler.workflows.inspect import inspect as run
+
+        found = run(data, task=task, patient=patient, output=output, progress=progress, cancel=cancel)
+        return Outcome(found.summary(), found.record())
+
+    carry_out(work, as_json=as_json)

@@ -1,0 +1,34 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["Data", "Device", "EngineName", "Force", "Json", "ModelFolder", "Output", "Patient", "Task"]
+
+TaskName = Literal["classify", "multilabel", "ordinal", "regress", "segment"]
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="A folder, .npz or .csv of studies.", show_default=False)]
+ModelFolder = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A folder that osler train wrote.", show_default=False)
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is at --output.")]
+Patient = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Finds the patient in a study's name: its first group, or the whole match.",
+        show_default=False,
+    ),
+]
+Task = Annotated[
+    TaskName | None,
+    typer.Option(help="What to learn; the labels tell when it is not given.", show_default=False),
+]
+EngineName = Annotated[str, typer.Option("--engine", help="openvino, onnxruntime or torch.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]

@@ -17,18 +17,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from typer import Abort, TyperException
 
     from osler.cli.app import app
-    from osler.cli.outcome import write_json
+    from osler.cli.outcome import report_error
+    from osler.errors import UsageError
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(given, prog_name="osler", standalone_mode=False)
     except TyperException as error:
-        print(f"osler: {error.format_message()}", file=sys.stderr)
-        print("       What to do: see osler --help, or --help of the command.", file=sys.stderr)
-        if "--json" in given:
-            record = {"error": error.format_message(), "remedy": "see osler --help", "kind": "UsageError"}
-            write_json({"ok": False, **record})
-        return 2
+        problem = error.format_message().rstrip(".")
+        if not problem:  # without a command the help is shown instead
+            return 2
+        return report_error(UsageError(problem, remedy="see osler --help"), as_json="--json" in given)
     except Abort:
         return 130
     return code if isinstance(code, int) else 0

@@ -30,7 +30,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def osler(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """From a folder of medical studies to a trained, calibrated, validated model and its findings.

@@ -22,10 +22,10 @@ def train(
     task: Task = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for planning and training, as 90s, 15m, 1h30m; 15m when nothing is said."),
+        typer.Option(help="Time for planning and training: 90s, 1h30m; 15m when nothing is said."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Train this many steps instead; repeatable bit for bit.")
+        int | None, typer.Option(min=1, help="Train so many steps instead, repeatable bit for bit.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
     patient: Patient = None,
@@ -52,8 +52,9 @@ def train(
 ) -> None:
     """Look at DATA, plan, train, calibrate, evaluate and export: a model folder.
 
-    Checkpoints, curves, splits and the evaluation page go to <output>.run beside it. The first Ctrl-C ends cleanly with
-    the best model so far; the same command goes on where a run was stopped.
+    Checkpoints, curves, splits and the evaluation page go to <output>.run beside it.
+
+    Ctrl-C ends cleanly with the best model so far; the same command goes on where a run was stopped.
     """
 
     def work(progress: Progress, cancel: CancelToken) -> Outcome:

@@ -37,6 +37,8 @@ class GridPlan(_Frozen):
       - ``stretch``: resample to exactly ``shape``.
     ``orientation`` is three letters for 3D ("RAS"), None to keep the axes as they come (2D).
     ``order`` is the interpolation order of images (1 linear, 3 cubic); masks go by linear interpolation of one-hot.
+    ``spacing_known`` says whether ``spacing`` is in millimetres (True) or pixels (False), so that a study of the other
+    kind is refused; None does not check.
     """
 
     resize: Literal["spacing", "fit", "stretch"]
@@ -44,6 +46,7 @@ class GridPlan(_Frozen):
     shape: tuple[int, ...] | None = None
     orientation: str | None = None
     order: Literal[1, 3] = 1
+    spacing_known: bool | None = None
 
 
 class NormalisationPlan(_Frozen):

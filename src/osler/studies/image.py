@@ -37,18 +37,21 @@ class Image:
         spacing_known: False when one unit of the affine is a pixel and not a millimetre.
         units: "HU" for CT in Hounsfield units, else "".
         window: (centre, width) suggested by the file for display, if any.
+        orientation_known: False when nothing says where left and right are (pictures, NIfTI with both codes 0); such
+            an image is never marked with letters.
 
     Raises:
         GeometryError: when the shapes do not fit or the affine is not invertible or not finite.
     """
 
     array: Array
-    affine: Array = field(default_factory=lambda: PICTURE_AFFINE.copy())
+    affine: Array = field(default_factory=PICTURE_AFFINE.copy)
     modality: str = ""
     spacing_known: bool = True
     units: str = ""
     window: tuple[float, float] | None = None
     source: Source = field(default_factory=Source, repr=False)
+    orientation_known: bool = True
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:

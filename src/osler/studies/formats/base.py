@@ -1,0 +1,173 @@
+"""The contract of a format, and what every format needs.
+
+The story of a format: it is a module. ``sniff`` is asked whether a path is its own (by suffix, or by the first bytes
+where the suffix says nothing; it never decodes). ``read`` turns the path into an ``Image``: axes I, J, K, world
+coordinates RAS+ mm, stored dtype. ``read_labels`` does the same for a mask: one channel of whole numbers, never
+windowed, never interpolated. A format that can be written has ``WRITES`` (suffixes) and ``encode`` (image to bytes);
+``write_image`` puts the bytes on the disk, so that a half-written file is never seen.
+
+Adding one: its file here, its line in ``formats/__init__.py``, its samples in ``tests/studies/test_formats.py``, its
+section in ``docs/reference/formats.md``.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from osler.errors import GeometryError, Unreadable, Unsuitable
+from osler.studies.geometry import Array
+from osler.studies.image import Image
+
+__all__ = ["Format", "WritableFormat", "as_labels", "has_suffix", "peek", "reading", "stem_of"]
+
+# What parsers of damaged files raise; nothing else is turned into "unreadable".
+_PARSER_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}")
+
+
+class Format(Protocol):
+    """A module in this folder that reads one kind of file."""
+
+    NAME: str
+    SUFFIXES: tuple[str, ...]
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the path is of this format; cheap, and True for a damaged file so that it gets reported."""
+
+    def read(self, path: Path, *, key: str | None = None, index: int | None = None) -> Image:
+        """Read one image.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+    def read_labels(self, path: Path, *, key: str | None = None, index: int | None = None) -> Image:
+        """Read one mask: one channel, whole numbers.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+
+class WritableFormat(Format, Protocol):
+    """A format that can be written too."""
+
+    WRITES: tuple[str, ...]
+
+    def encode(self, image: Image, suffix: str) -> bytes:
+        """The file's content; the same image gives the same bytes.
+
+        Raises:
+            UsageError: when the format cannot hold the image without loss.
+        """
+
+
+def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether the file name ends in one of the suffixes, whatever their case."""
+    return path.name.lower().endswith(suffixes)
+
+
+def stem_of(path: Path) -> str:
+    """The file name without its extension (``.nii.gz`` is one); dots and digits of a DICOM UID are no extension."""
+    name = path.name
+    if name.lower().endswith(".gz"):
+        name = name[:-3]
+    suffix = Path(name).suffix
+    return name[: -len(suffix)] if _SUFFIX.fullmatch(suffix) and len(suffix) < len(name) else name
+
+
+def peek(path: Path, size: int) -> bytes:
+    """The first bytes of a file; empty when it is no file or cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turns what a parser raises into one sentence that names the file.
+
+    Args:
+        path: the file being read.
+        kind: what it should be, e.g. "a NIfTI file".
+
+    Raises:
+        Unreadable: when the parser fails.
+        GeometryError: naming the file, when ``Image`` refuses the geometry.
+    """
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise Unreadable(f"{path} is empty (0 bytes)", remedy="copy or export it again")
+        yield
+    except GeometryError as error:
+        if str(path) in error.problem:
+            raise
+        raise GeometryError(f"{path}: {error.problem}", remedy=error.remedy) from error
+    except _PARSER_ERRORS as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise Unreadable(
+            f"{path} cannot be read as {kind}: {reason}", remedy="it is damaged or something else; export it again"
+        ) from error
+
+
+def as_labels(image: Image, path: Path) -> Image:
+    """An image as a mask: one channel, an integer dtype.
+
+    Args:
+        image: (C, I, J[, K]); floats are accepted when every value is whole (many tools save masks so).
+        path: named in the errors.
+
+    Returns:
+        The image with an integer array; integers keep their dtype, others get the smallest that fits.
+
+    Raises:
+        Unsuitable: for several channels or values that are not whole.
+    """
+    array = image.array
+    if array.shape[0] != 1:
+        raise Unsuitable(
+            f"{path} has {array.shape[0]} channels, and a mask has one",
+            remedy="save the mask as one channel whose values are the label numbers",
+        )
+    if array.dtype == bool:
+        return replace(image, array=array.astype(np.uint8))
+    if array.dtype.kind in "iu":
+        return image
+    if not np.isfinite(array).all() or (np.rint(array) != array).any():
+        raise Unsuitable(
+            f"{path} holds values that are not whole numbers, so it is not a mask",
+            remedy="give the label file, or round it where it was made (it may have been interpolated)",
+        )
+    return replace(image, array=array.astype(_smallest_integer(array)))
+
+
+def _smallest_integer(array: Array) -> np.dtype[np.integer]:
+    low, high = float(array.min()), float(array.max())
+    for dtype in (np.uint8, np.int16, np.uint16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    return np.dtype(np.int64)

@@ -1,0 +1,113 @@
+"""NumPy ``.npz`` archives of many images: one array per key, one image per row (MedMNIST's layout).
+
+Rules:
+- Arrays are ``(N, H, W)``, ``(N, H, W, 3)`` (last axis 3: colour), ``(N, D, H, W)`` or ``(N, D, H, W, 3)``.
+- Row ``index`` becomes ``(C, I, J)`` or ``(C, I, J, K)`` with I along the width, J down the height, K along the depth.
+- Spacing and orientation are unknown.
+- Pickled objects are never loaded.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from osler.errors import Unreadable, UsageError
+from osler.studies.formats.base import as_labels, has_suffix, reading
+from osler.studies.geometry import Array
+from osler.studies.image import Image, Source
+
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "load_array", "read", "read_labels", "sniff"]
+
+NAME: str = "npz"
+SUFFIXES: tuple[str, ...] = (".npz",)
+WRITES: tuple[str, ...] = SUFFIXES
+
+
+def sniff(path: Path) -> bool:
+    """Whether the name ends in ``.npz``."""
+    return has_suffix(path, SUFFIXES)
+
+
+def read(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
+    """Read row ``index`` of the array ``key``; either may be left out when there is only one.
+
+    Raises:
+        Unreadable: damaged, not an archive of arrays, or of unusable shape.
+        UsageError: when ``key`` or ``index`` is needed or not there.
+    """
+    with reading(path, "a NumPy archive"):
+        rows = load_array(path, _chosen_key(path, key))
+        if rows.ndim not in (3, 4, 5) or rows.dtype.kind not in "iufb":
+            raise Unreadable(
+                f"{path} holds {rows.dtype} rows of shape {rows.shape}, which are not images",
+                remedy="an array of images is (N, H, W), (N, H, W, 3) or (N, D, H, W)",
+            )
+        row = rows[_chosen_index(path, len(rows), index)]
+        source = Source(paths=(path,), format=NAME)
+        return Image(_to_axes(row), source=source, spacing_known=False, orientation_known=False)
+
+
+def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
+    """Read a mask; see ``as_labels``."""
+    return as_labels(read(path, key=key, index=index), path)
+
+
+def load_array(path: Path, key: str) -> Array:
+    """One array of an archive, read-only. The last few stay in memory: a data set asks for row after row of one array.
+
+    Raises:
+        UsageError: when there is no such key.
+    """
+    status = path.stat()
+    return _load_array(path, key, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=3)  # train, validation and test images
+def _load_array(path: Path, key: str, _modified: int, _size: int) -> Array:
+    with np.load(path, allow_pickle=False) as archive:
+        if key not in archive.files:
+            raise UsageError(f"{path} has no array {key!r}", remedy=f"its arrays are {', '.join(archive.files)}")
+        array: Array = archive[key]
+    array.flags.writeable = False
+    return array
+
+
+def encode(image: Image, suffix: str) -> bytes:
+    """An archive with one array ``images`` of one row; the affine is not kept."""
+    buffer = io.BytesIO()
+    array = np.transpose(image.array)  # (C, I, J[, K]) to ([K,] J, I, C)
+    rows = array[None] if image.array.shape[0] == 3 else array[None, ..., 0]
+    if image.array.shape[0] not in (1, 3):
+        raise UsageError(f"an .npz row has 1 or 3 channels, not {image.array.shape[0]}", remedy="write NIfTI")
+    np.savez_compressed(buffer, images=rows)
+    return buffer.getvalue()
+
+
+def _chosen_key(path: Path, key: str | None) -> str:
+    if key is not None:
+        return key
+    with np.load(path, allow_pickle=False) as archive:
+        names = [str(name) for name in archive.files]
+    if len(names) != 1:
+        raise UsageError(f"{path} holds several arrays and none was chosen", remedy=f"choose one of {', '.join(names)}")
+    return names[0]
+
+
+def _chosen_index(path: Path, count: int, index: int | None) -> int:
+    if index is None and count == 1:
+        return 0
+    if index is None or not 0 <= index < count:
+        raise UsageError(
+            f"{path} holds {count} images and image {index} was asked for", remedy=f"choose one from 0 to {count - 1}"
+        )
+    return index
+
+
+def _to_axes(row: Array) -> Array:
+    """([D,] H, W[, 3]) to (C, I, J[, K])."""
+    colour = row.ndim > 2 and row.shape[-1] == 3
+    return np.transpose(row if colour else row[..., None])

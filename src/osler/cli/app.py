@@ -28,7 +28,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def osler(
+def _osler(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,

@@ -50,7 +50,7 @@ def decode(data: Dataset) -> Array:
 
 
 def _decode_plain(data: Dataset, syntax: str) -> tuple[Array, str]:
-    from pydicom.pixels.decoders import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     plugin = "pydicom" if syntax == _RLE else ""
     frames, meta = get_decoder(syntax).as_array(data, decoding_plugin=plugin)

@@ -31,7 +31,7 @@ __all__ = ["NAME", "SUFFIXES", "read", "read_identifiers", "read_labels", "serie
 NAME: str = "dicom"
 SUFFIXES: tuple[str, ...] = (".dcm", ".dicom")
 _QUANTITIES = ("CT", "PT", "NM")
-_DIRECTORY = "1.2.840.10008.1.3.10"
+_SERIES_TAGS: list[Any] = ["SeriesInstanceUID", "ImagePositionPatient", "PerFrameFunctionalGroupsSequence"]
 
 
 def sniff(path: Path) -> bool:
@@ -94,10 +94,15 @@ def series_keys(folder: Path) -> dict[Path, tuple[str, bool]]:
 
     A file that cannot be read gets ``("", True)``: reading it as part of the series reports it.
     """
+    import pydicom
+
     keys = {}
     for file in _dicom_files(folder):
         try:
-            header = _read_header(file)
+            with reading(file, "a DICOM file"):
+                header = pydicom.dcmread(
+                    file, stop_before_pixels=True, force=has_suffix(file, SUFFIXES), specific_tags=_SERIES_TAGS
+                )
         except Unreadable:
             keys[file] = ("", True)
             continue

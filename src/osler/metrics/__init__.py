@@ -19,7 +19,16 @@ from osler.metrics.classification import (
 from osler.metrics.ordinal import GRADE_ERROR, KAPPA, WITHIN_ONE
 from osler.metrics.ranking import AUC, AVERAGE_PRECISION, GRADE_AUC
 from osler.metrics.regression import BIAS, COVERAGE, LIMIT_HIGH, LIMIT_LOW, MAE, MSE, R2, RMSE
-from osler.metrics.segmentation import ASD, DICE, HD95, IOU, NSD, SIZE_ERROR, SIZE_ERROR_PERCENT
+from osler.metrics.segmentation import (
+    ASD,
+    DICE,
+    HD95,
+    IOU,
+    NSD,
+    SIZE_DIFFERENCE_PERCENT,
+    SIZE_ERROR,
+    SIZE_ERROR_PERCENT,
+)
 
 __all__ = ["METRICS", "CaseMetric", "Kind", "LabelMetric", "MaskMetric", "Metric", "NumberMetric", "metrics_for"]
 
@@ -54,6 +63,7 @@ METRICS: tuple[Metric, ...] = (
     NSD,
     SIZE_ERROR,
     SIZE_ERROR_PERCENT,
+    SIZE_DIFFERENCE_PERCENT,
 )
 
 

@@ -53,6 +53,11 @@ class Answers:
             raise UsageError("several labels at once have no one index", remedy="use a metric for several labels")
         return self.truth, self.predicted
 
+    def only(self, label: int) -> Answers:
+        """The same with one label seen against the rest, and no other."""
+        one = slice(label, label + 1)
+        return Answers(self.positive[:, one], self.flagged[:, one], self.known[:, one], self.scores[:, one])
+
     def take(self, cases: Array) -> Answers:
         """The same for some of the cases.
 

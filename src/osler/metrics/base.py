@@ -71,6 +71,10 @@ class Metric:
     unit: Unit
 
 
+def _known(answers: Answers) -> Array:
+    return answers.known
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaseMetric(Metric):
     """``function(answers, counts (B, N)) -> (B,)``."""
@@ -98,11 +102,12 @@ class LabelMetric(Metric):
     """``function(answers, counts (B, N)) -> (B, L)``, each label against the rest.
 
     ``overall(answers, counts) -> (B,)`` gives the headline of classes and grades where it is not made of the labels'
-    own figures.
+    own figures. ``counted(answers) -> (N, L)`` says which cases are in the figure's denominator.
     """
 
     function: Callable[[Answers, Array], Array]
     overall: Callable[[Answers, Array], Array] | None = None
+    counted: Callable[[Answers], Array] = _known
 
     def compute_labels(self, answers: Answers, counts: Array | None = None) -> Array:
         """(B, L): the figure of each label, NaN where undefined.

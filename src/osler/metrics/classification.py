@@ -84,6 +84,18 @@ def _ratio(part: Array, whole: Array) -> Array:
     return np.asarray(part / np.where(whole > 0, whole, np.nan))
 
 
+def _with_label(answers: Answers) -> Array:
+    return np.asarray(answers.known & answers.positive)
+
+
+def _without_label(answers: Answers) -> Array:
+    return np.asarray(answers.known & ~answers.positive)
+
+
+def _flagged(answers: Answers) -> Array:
+    return np.asarray(answers.known & answers.flagged)
+
+
 def _sensitivity(answers: Answers, counts: Array) -> Array:
     t = tally(answers, counts)
     return _ratio(t.true_positive, t.true_positive + t.false_negative)
@@ -177,6 +189,7 @@ SENSITIVITY = LabelMetric(
     best=1.0,
     unit="fraction",
     function=_sensitivity,
+    counted=_with_label,
 )
 SPECIFICITY = LabelMetric(
     name="specificity",
@@ -190,6 +203,7 @@ SPECIFICITY = LabelMetric(
     best=1.0,
     unit="fraction",
     function=_specificity,
+    counted=_without_label,
 )
 PRECISION = LabelMetric(
     name="precision",
@@ -204,6 +218,7 @@ PRECISION = LabelMetric(
     best=1.0,
     unit="fraction",
     function=_precision,
+    counted=_flagged,
 )
 F1 = LabelMetric(
     name="f1",

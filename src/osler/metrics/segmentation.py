@@ -28,6 +28,7 @@ __all__ = [
     "HD95",
     "IOU",
     "NSD",
+    "SIZE_DIFFERENCE_PERCENT",
     "SIZE_ERROR",
     "SIZE_ERROR_PERCENT",
     "average_surface_distance",
@@ -142,6 +143,10 @@ def _size_error_percent(pair: MaskPair) -> float:
     return 100.0 * (pair.prediction_voxels - pair.truth_voxels) / pair.truth_voxels
 
 
+def _size_difference_percent(pair: MaskPair) -> float:
+    return abs(_size_error_percent(pair))
+
+
 DICE = MaskMetric(
     name="dice",
     title="Dice",
@@ -227,4 +232,14 @@ SIZE_ERROR_PERCENT = MaskMetric(
     best=0.0,
     unit="percent",
     function=_size_error_percent,
+)
+SIZE_DIFFERENCE_PERCENT = MaskMetric(
+    name="volume_difference_percent",
+    title="Volume difference",
+    definition="How far the model's volume is from the true one in either direction, in per cent of the true volume.",
+    kinds=("mask",),
+    better="lower",
+    best=0.0,
+    unit="percent",
+    function=_size_difference_percent,
 )

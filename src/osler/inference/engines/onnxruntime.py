@@ -1,0 +1,92 @@
+"""ONNX Runtime: the engine for other runtimes and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from osler.errors import ModelError, UsageError
+from osler.extras import require
+from osler.inference.engines.base import Engine, Precision
+from osler.studies.geometry import Array
+
+__all__ = ["OnnxRuntimeEngine"]
+
+
+class OnnxRuntimeEngine(Engine):
+    """Runs ``.onnx`` in float32 on the first provider that is there: CUDA, then the processor."""
+
+    name = "onnxruntime"
+    suffix = ".onnx"
+
+    def __init__(self) -> None:
+        self._session: Any = None
+
+    def load(self, graph: Path, *, precision: Precision = "float32", threads: int = 0) -> None:
+        """Read and compile ``graph``; see ``Engine.load``.
+
+        Raises:
+            MissingExtra: when onnxruntime is not installed.
+            UsageError: when bf16 is asked for, which this engine does not offer.
+        """
+        if precision == "bf16":
+            raise UsageError("ONNX Runtime runs in float32 only", remedy="use --engine openvino for bf16")
+        runtime = require("onnxruntime", extra="service", purpose="the engine onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        offered = runtime.get_available_providers()
+        providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in offered]
+        try:
+            self._session = runtime.InferenceSession(str(graph), options, providers=providers)
+        except _failures(runtime) as error:
+            raise ModelError(
+                f"ONNX Runtime cannot load {graph.name} ({_first_line(error)})", remedy="restore the model folder"
+            ) from error
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one batch.
+
+        Raises:
+            ModelError: when nothing is loaded or the graph cannot take the inputs.
+        """
+        if self._session is None:
+            raise ModelError("the ONNX Runtime engine has no graph", remedy="call load before run")
+        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in inputs.items()}
+        runtime = require("onnxruntime", extra="service", purpose="the engine onnxruntime")
+        try:
+            results = self._session.run(None, arrays)
+        except _failures(runtime) as error:
+            shapes = {name: array.shape for name, array in arrays.items()}
+            raise ModelError(
+                f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
+                remedy="the model was exported for another input; export it again",
+            ) from error
+        names = [output.name for output in self._session.get_outputs()]
+        return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+
+    def release(self) -> None:
+        """Free the graph."""
+        self._session = None
+
+
+def _failures(runtime: Any) -> tuple[type[Exception], ...]:
+    """ONNX Runtime's exceptions share no base class below ``Exception``."""
+    state = runtime.capi.onnxruntime_pybind11_state
+    names = (
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NoSuchFile",
+        "NotImplemented",
+        "RuntimeException",
+    )
+    return (*(getattr(state, name) for name in names), ValueError, RuntimeError)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

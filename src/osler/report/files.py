@@ -1,0 +1,148 @@
+"""What a prediction leaves on disk: a folder per study and one table.
+
+OUT/<study>/findings.json     written last: a folder with it is whole
+OUT/<study>/mask.nii.gz       masks of volumes and DICOM images; mask.png for pictures
+OUT/<study>/overlay.png
+OUT/summary.csv               a row per study, also of those that failed
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from osler.errors import OutputExists, StorageError
+from osler.findings.finding import Findings
+from osler.studies.formats import write_image
+from osler.studies.geometry import Array
+from osler.studies.image import Image
+
+__all__ = ["SummaryRow", "ensure_free", "mask_name", "put", "write_study", "write_summary"]
+
+_PICTURES = {"raster", "npz"}
+_OURS = ("findings.json", "mask.nii.gz", "mask.png", "overlay.png")
+_FIXED = ("study", "status", "seconds", "peak_mb")
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One study's row. ``status`` is ``ok`` or ``failed: <reason>``; ``cells`` are the columns of the task."""
+
+    study: str
+    status: str
+    seconds: float
+    peak_mb: float
+    cells: Mapping[str, str | float] = field(default_factory=dict)
+
+
+def ensure_free(output: Path, studies: Iterable[str], *, force: bool) -> None:
+    """Look before any work is done whether something would be overwritten, and make the folder.
+
+    Raises:
+        OutputExists: naming the first study (or the summary) whose result exists, unless ``force``.
+        StorageError: when ``output`` cannot be a writable folder.
+    """
+    if not force:
+        for study in studies:
+            if any((output / study / name).exists() for name in _OURS):
+                raise OutputExists(
+                    f"{output / study} holds results already", remedy="give another --output, or --force to overwrite"
+                )
+        if (output / "summary.csv").exists():
+            raise OutputExists(
+                f"{output / 'summary.csv'} exists already", remedy="give another --output, or --force to overwrite"
+            )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _storage(output, error) from error
+    if not os.access(output, os.W_OK):
+        raise StorageError(f"{output} is not writable", remedy="give another --output")
+
+
+def mask_name(image: Image) -> str:
+    """``mask.png`` for pictures, which have no geometry; ``mask.nii.gz`` for everything else."""
+    return "mask.png" if image.dimensions == 2 and image.source.format in _PICTURES else "mask.nii.gz"
+
+
+def write_study(
+    folder: Path, findings: Findings, *, image: Image, mask: Array | None = None, overlay: bytes | None = None
+) -> tuple[Path, ...]:
+    """Write one study's results; each file appears whole or not at all, ``findings.json`` last.
+
+    Results of an earlier run are removed first, so that none stays beside those of another model.
+
+    Args:
+        folder: ``OUT/<study>``; made when missing. Files in it that are not results stay untouched.
+        findings: what was seen.
+        image: the source image, whose grid and geometry the mask gets.
+        mask: source shape (I, J[, K]), the data set's values.
+        overlay: the bytes of a PNG.
+
+    Returns:
+        The files written.
+
+    Raises:
+        StorageError: when the disk is full or the place not writable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _OURS:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise _storage(folder, error) from error
+    written = []
+    if mask is not None:
+        written.append(folder / mask_name(image))
+        write_image(replace(image, array=mask[None], units="", window=None), written[-1], overwrite=True)
+    if overlay is not None:
+        written.append(folder / "overlay.png")
+        put(written[-1], overlay)
+    written.append(folder / "findings.json")
+    put(written[-1], findings.model_dump_json(indent=1).encode())
+    return tuple(written)
+
+
+def write_summary(path: Path, rows: Sequence[SummaryRow], *, columns: Sequence[str] = ()) -> None:
+    """Write ``summary.csv``: the fixed columns, then the task's in the order in which studies bring them.
+
+    ``columns`` are the task's where no study brings any because all failed.
+
+    Raises:
+        StorageError: when the disk is full or the place not writable.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row.cells)) or columns
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow([*_FIXED, *columns])
+    for row in rows:
+        fixed = [row.study, " ".join(row.status.split()), f"{row.seconds:.3f}", f"{row.peak_mb:.0f}"]
+        table.writerow([*fixed, *(_cell(row.cells.get(column, "")) for column in columns)])
+    put(path, stream.getvalue().encode())
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file so that it is seen whole or not at all.
+
+    Raises:
+        StorageError: when the disk is full or the place not writable.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _storage(path, error) from error
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else str(round(value, 6))
+
+
+def _storage(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write {path}: {error.strerror}", remedy="free space or choose another --output")

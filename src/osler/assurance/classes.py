@@ -165,7 +165,7 @@ def _label_notes(answers: Answers, names: Sequence[str], positive: str | None) -
     if positive is not None:
         notes.append(f"Sensitivity, specificity, precision, F1, AUC and average precision are those of “{positive}”.")
     true = answers.known & answers.positive
-    absent = [name for name, any_true in zip(names, true.any(axis=0), strict=True) if not any_true]
+    absent = [name for name, any_true in zip(names, np.atleast_1d(true.any(axis=0)), strict=True) if not any_true]
     if absent:
         notes.append(
             f"No case has {', '.join(f'“{n}”' for n in absent)}: those figures are undefined and left out of means."

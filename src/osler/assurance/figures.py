@@ -199,9 +199,7 @@ def common_notes(cohort: Cohort, metrics: Mapping[str, Figure], resamples: int) 
         )
     exact = [key for key, figure in metrics.items() if figure.method == "exact"]
     if exact:
-        notes.append(
-            f"Nothing varies in {', '.join(exact)}: the interval is the exact binomial one (Clopper–Pearson) over patients."
-        )
+        notes.append(f"Nothing varies in {', '.join(exact)}: the interval is the exact binomial one over patients.")
     undefined = {key: f.n_undefined for key, f in metrics.items() if f.n_undefined}
     if undefined:
         listed = ", ".join(f"{key} in {n}" for key, n in undefined.items())

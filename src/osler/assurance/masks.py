@@ -36,7 +36,7 @@ class LabelScores(BaseModel):
 
 
 class CaseScores(BaseModel):
-    """All labels of one case. Keys of scores say their unit: ``hd95_mm``, or ``hd95_px`` where the spacing is unknown."""
+    """All labels of one case. Keys of scores say their unit: ``hd95_mm``, or ``hd95_px`` with unknown spacing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     labels: dict[str, LabelScores]
@@ -214,7 +214,7 @@ def _mean_of(values: Array) -> Callable[[Array], Array]:
 def _headline(table: Array, keys: Sequence[str]) -> list[Quantity]:
     columns = [table[:, :, i] for i in range(len(keys))]
     return [
-        Quantity(key, _mean_of(values), ~np.isnan(values).all(axis=1))
+        Quantity(key, _mean_of(values), np.asarray((~np.isnan(values)).any(axis=1)))
         for key, values in zip(keys, columns, strict=True)
     ]
 
@@ -253,13 +253,13 @@ def _mask_notes(counts: Mapping[str, Mapping[str, int]], unit: str) -> list[str]
     for label, states in counts.items():
         if states["missed"] or states["invented"]:
             notes.append(
-                f"“{label}” was missed altogether in {states['missed']} and invented in {states['invented']} cases: Dice "
-                "counts 0 there, and distances, which would be infinite, leave them out."
+                f"“{label}” was missed altogether in {states['missed']} and invented in {states['invented']} cases: "
+                "Dice counts 0 there, and distances, which would be infinite, leave them out."
             )
         if states["absent"]:
             notes.append(
-                f"“{label}” is absent in {states['absent']} cases and the model rightly drew nothing: Dice is undefined "
-                "there and leaves them out."
+                f"“{label}” is absent in {states['absent']} cases and the model rightly drew nothing: Dice is "
+                "undefined there and leaves them out."
             )
     if unit == "px":
         notes.append("The spacing of the images is not known: distances and sizes are in pixels, not in millimetres.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from osler.datasets.labels import LabelSet
 from osler.datasets.manifest import ImageRef, Manifest, Record, Target
 from osler.errors import Unsuitable
-from osler.studies.formats import read_image
+from osler.studies.formats import read_image, read_labels
 from osler.studies.image import Image
 from osler.studies.study import Study
 
@@ -75,6 +75,14 @@ class Dataset:
         """
         return read_image(self.path_of(ref), key=ref.key, index=ref.index)
 
+    def read_mask(self, ref: ImageRef) -> Image:
+        """Read one mask, with the values of its file.
+
+        Raises:
+            StudyError: when it cannot be read or is not a mask.
+        """
+        return read_labels(self.path_of(ref), key=ref.key, index=ref.index)
+
     def load(self, record: Record) -> Case:
         """Read the images and the mask of one record; an image without a modality gets the dataset's.
 
@@ -88,12 +96,10 @@ class Dataset:
                 f"the channels of {record.name} have different shapes {sorted(shapes)}",
                 remedy="resample them onto one grid first",
             )
-        mask = None if record.mask is None else self.read(record.mask)
+        mask = None if record.mask is None else self.read_mask(record.mask)
         return Case(Study(name=record.name, images=images), record, mask)
 
     def _with_modality(self, image: Image) -> Image:
         if image.modality or not self.manifest.modality:
             return image
-        return Image(
-            image.array, image.affine, self.manifest.modality, image.spacing_known, image.units, image.window, image.source
-        )
+        return replace(image, modality=self.manifest.modality)

@@ -124,7 +124,12 @@ class AugmentationPlan(_Frozen):
 
 
 class Plan(_Frozen):
-    """All decisions of a run. ``reasons`` says why, by field name; ``assumed`` what was taken from the cost model."""
+    """All decisions of a run; ``reasons`` says why, by field name.
+
+    ``steps`` is how many there will be (a forecast under ``budget_s``; in a model folder: how many there were).
+    ``pace`` repeats a run that was limited by time: from step n on, progress grows by that much per step.
+    ``foreground`` is the share of patches centred on a label. ``mirror_axes`` are those safe to mirror in prediction.
+    """
 
     schema_version: int = PLAN_VERSION
     task: TaskName
@@ -144,6 +149,7 @@ class Plan(_Frozen):
     optimiser: OptimiserPlan
     augmentation: AugmentationPlan
     steps: int
+    pace: tuple[tuple[int, float], ...] = ()
     budget_s: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False

@@ -1,0 +1,104 @@
+"""A folder per class; above them, where the data set has them, folders for given splits.
+
+DATA/benign/1.png, DATA/malignant/2.png ...           rasters, NIfTI, DICOM files
+DATA/benign/patient7/*.dcm                            a folder with one DICOM series is one image
+DATA/train/benign/1.png, DATA/test/benign/9.png ...   given splits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from osler.datasets.labels import Kind
+from osler.datasets.layouts.answers import check_task, named_labels
+from osler.datasets.layouts.files import (
+    Case,
+    Item,
+    by_channels,
+    find_images,
+    has_images,
+    image_suffix,
+    reference,
+    short_names,
+    split_folders,
+    subfolders,
+    visible,
+)
+from osler.datasets.layouts.image_mask_folders import is_image_or_mask_folder
+from osler.datasets.manifest import Manifest, Record, Split
+from osler.datasets.plan import TaskName
+from osler.errors import DatasetError
+
+__all__ = ["NAME", "read", "sniff"]
+
+NAME: str = "class-folders"
+
+
+def sniff(path: Path) -> str | None:
+    """A folder with folders of images and no images of its own."""
+    if not path.is_dir() or _loose_images(path):
+        return None
+    splits = split_folders(path)
+    folders = list(splits) if splits else [path]
+    classes = [c for folder in folders for c in subfolders(folder)]
+    if any(is_image_or_mask_folder(c) for c in classes) or any(_loose_images(f) for f in folders):
+        return None
+    with_images = {c.name for c in classes if has_images(c) and not _is_one_series(c)}
+    if not with_images or (len(with_images) == 1 and len({c.name for c in classes}) > 1):
+        return None
+    return f"{len(with_images)} folders with images, one per class ({', '.join(sorted(with_images)[:4])})"
+
+
+def _loose_images(folder: Path) -> bool:
+    return any(p.is_file() and image_suffix(p.name) for p in visible(folder))
+
+
+def _is_one_series(folder: Path) -> bool:
+    """A folder that is itself a DICOM series is a study, not a class."""
+    items = find_images(folder)
+    return len(items) == 1 and items[0].path == folder
+
+
+def read(path: Path, task: TaskName | None) -> Manifest:
+    """Every image of every class folder; the folder's name is the class, or the grade with task "ordinal".
+
+    Raises:
+        TooFew: when there is only one class.
+        DatasetError: when a class folder holds no image.
+    """
+    task = check_task(task, ("classify", "ordinal"), "folders of classes")
+    kind: Kind = "grades" if task == "ordinal" else "classes"
+    splits: Mapping[Path, Split | None] = split_folders(path) or {path: None}
+    found = [(c, split) for folder, split in splits.items() for c in subfolders(folder)]
+    labels = named_labels((c.name for c, _ in found), kind)
+    listed = [(item, c.name, split) for c, split in found for item in _images_of(c, path)]
+    cases = by_channels([item for item, _, _ in listed])
+    about = {item.path: (c, split) for item, c, split in listed}
+    names = short_names(_names(cases))
+    records = []
+    for name, case in zip(names, cases, strict=True):
+        of_class, split = about[next(iter(case.images.values()))]
+        images = {channel: reference(p, path) for channel, p in case.images.items()}
+        records.append(Record(name=name, images=images, target=labels.names.index(of_class), split=split))
+    channels = tuple(records[0].images)
+    return Manifest(name=path.name, root=path, layout=NAME, labels=labels, records=tuple(records), channels=channels)
+
+
+def _images_of(folder: Path, root: Path) -> list[Item]:
+    items = find_images(folder)
+    if not items:
+        raise DatasetError(
+            f"the class folder {folder.relative_to(root)} holds no image", remedy="add images, or remove the folder"
+        )
+    prefix = folder.relative_to(root).as_posix()
+    return [Item(item.path, f"{prefix}/{item.name}") for item in items]
+
+
+def _names(cases: list[Case]) -> list[str]:
+    """Names below the class folders where these are unique, otherwise with the folders of class and split."""
+    for drop in (2, 1, 0):
+        short = ["/".join(case.name.split("/")[drop:]) for case in cases]
+        if all(short) and len({name.lower() for name in short}) == len(cases):
+            return short
+    return [case.name for case in cases]

@@ -1,0 +1,153 @@
+"""Images and masks in two folders by the same names; above or below them, where there are any, given splits.
+
+DATA/images/a.png, DATA/masks/a.png                   also a_mask.png, a_seg.png ... for the mask
+DATA/train/images/a.png, DATA/train/masks/a.png ...   given splits
+DATA/images/train/a.png, DATA/masks/train/a.png ...   the same the other way round
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from osler.datasets.layouts.answers import check_task, mask_labels
+from osler.datasets.layouts.files import (
+    SPLIT_FOLDERS,
+    Case,
+    Item,
+    by_channels,
+    find_images,
+    has_images,
+    reference,
+    short_names,
+    split_folders,
+    subfolders,
+)
+from osler.datasets.layouts.masks import all_values, refuse_lossy
+from osler.datasets.manifest import Manifest, Record, Split
+from osler.datasets.plan import TaskName
+from osler.errors import DatasetError
+
+__all__ = ["IMAGE_FOLDERS", "MASK_FOLDERS", "MASK_SUFFIXES", "NAME", "is_image_or_mask_folder", "read", "sniff"]
+
+NAME: str = "image-mask-folders"
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "scans", "volumes")
+MASK_FOLDERS = (
+    "masks",
+    "mask",
+    "labels",
+    "label",
+    "labelstr",
+    "annotations",
+    "annotation",
+    "segmentations",
+    "segmentation",
+    "segs",
+    "seg",
+    "ground_truth",
+    "groundtruth",
+    "gt",
+)
+MASK_SUFFIXES = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "-mask", "-seg", "-label")
+_Pair = tuple[Case, Path, Split | None]
+
+
+def is_image_or_mask_folder(folder: Path) -> bool:
+    """Whether the folder's name says that it holds all images or all masks, so that it is no class."""
+    return folder.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS
+
+
+def sniff(path: Path) -> str | None:
+    """A folder, or folders of splits, with a folder of images beside one of masks."""
+    pairs = _folder_pairs(path)
+    if not pairs:
+        return None
+    images, masks, _ = pairs[0]
+    return f"images in {images.relative_to(path)} and masks in {masks.relative_to(path)}"
+
+
+def _folder_pairs(path: Path) -> list[tuple[Path, Path, Split | None]]:
+    if not path.is_dir():
+        return []
+    splits: Mapping[Path, Split | None] = split_folders(path) or {path: None}
+    found = []
+    for folder, split in splits.items():
+        images = _named(folder, IMAGE_FOLDERS)
+        masks = _named(folder, MASK_FOLDERS)
+        if images is None or masks is None:
+            return []
+        found.append((images, masks, split))
+    return found
+
+
+def _named(folder: Path, names: Sequence[str]) -> Path | None:
+    found = {f.name.lower(): f for f in subfolders(folder) if has_images(f)}
+    return next((found[name] for name in names if name in found), None)
+
+
+def read(path: Path, task: TaskName | None) -> Manifest:
+    """All pairs. The labels are the values that the masks hold; a single one is "foreground".
+
+    Raises:
+        DatasetError: when an image has no mask or a mask no image, or a mask cannot be one.
+    """
+    check_task(task, ("segment",), "masks")
+    pairs = [pair for images, masks, split in _folder_pairs(path) for pair in _pairs(images, masks, split, path)]
+    masks = [mask for _, mask, _ in pairs]
+    refuse_lossy(masks)
+    names = short_names(_names(pairs))
+    records = tuple(
+        Record(
+            name=name,
+            images={channel: reference(p, path) for channel, p in case.images.items()},
+            mask=reference(mask, path),
+            split=split,
+        )
+        for name, (case, mask, split) in zip(names, pairs, strict=True)
+    )
+    labels = mask_labels(all_values(masks))
+    channels = tuple(records[0].images)
+    return Manifest(name=path.name, root=path, layout=NAME, labels=labels, records=records, channels=channels)
+
+
+def _pairs(images: Path, masks: Path, split: Split | None, root: Path) -> list[_Pair]:
+    cases = by_channels(find_images(images))
+    found = {_without_suffix(item, masks): item.path for item in find_images(masks)}
+    exact = {item.name: item.path for item in find_images(masks)}
+    result: list[_Pair] = []
+    for case in cases:
+        mask = exact.get(case.name) or found.get(case.name)
+        if mask is None:
+            raise DatasetError(
+                f"the image {case.name} has no mask in {masks.relative_to(root)}",
+                remedy="add its mask (an empty one if there is nothing to see), or remove the image",
+            )
+        result.append((case, mask, split or _split_below(case.name)))
+    spare = sorted(set(exact.values()) - {mask for _, mask, _ in result})
+    if spare:
+        raise DatasetError(
+            f"the mask {spare[0].relative_to(root)} has no image in {images.relative_to(root)}",
+            remedy="add its image, or remove the mask",
+        )
+    return result
+
+
+def _without_suffix(item: Item, masks: Path) -> str:
+    for suffix in MASK_SUFFIXES:
+        if item.name.lower().endswith(suffix):
+            return item.name[: -len(suffix)]
+    return item.name
+
+
+def _split_below(name: str) -> Split | None:
+    return SPLIT_FOLDERS.get(name.split("/")[0].lower()) if "/" in name else None
+
+
+def _names(pairs: list[_Pair]) -> list[str]:
+    """File names where these are unique, else with the folders above, else with the split too."""
+    whole = [case.name for case, _, _ in pairs]
+    last = [name.split("/")[-1] for name in whole]
+    for names in (last, whole):
+        if len({name.lower() for name in names}) == len(names):
+            return names
+    return [f"{split}/{case.name}" for case, _, split in pairs]

@@ -1,0 +1,141 @@
+"""Studies through a predictor, one after another, small ones together; what cannot be used is told and passed by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from osler.datasets.preparation import Prepared, Trace, prepare
+from osler.errors import DatasetError, StudyError, UsageError
+from osler.inference.meter import Meter
+from osler.inference.predictor import Predictor
+from osler.progress import CancelToken
+from osler.studies.geometry import Array
+from osler.studies.image import Image
+
+__all__ = ["Answer", "Loader", "Source", "stream"]
+
+Key = TypeVar("Key")
+Loader = Callable[[], Sequence[Image]]
+Source = tuple[Key, Loader]
+
+_TOGETHER = 32  # small studies that go through the network at once
+_TOGETHER_BYTES = 1 << 26  # of their images and prepared arrays
+_TOO_LARGE = "the study does not fit into memory"
+# A usage or dataset error while one study is read is about that study: an archive of many images, a grid that differs.
+_ABOUT_ONE_STUDY = (StudyError, DatasetError, UsageError)
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Key]):
+    """What became of one study: its image, trace and output, or the problem.
+
+    Args:
+        key: what the caller knows the study by.
+        problem: why there is no output; "" when there is one.
+        seconds: wall clock of reading, preparing and predicting; of the last, its share of a common call.
+        peak_mb: highest resident memory of the process meanwhile, in 10^6 bytes.
+        image: the first channel, on the source grid.
+        trace: what preparation did to the grid.
+        output: (O,) or (O, \\*trace.padded_shape): probabilities, or logits where those were asked for.
+    """
+
+    key: Key
+    problem: str
+    seconds: float
+    peak_mb: float
+    image: Image | None = None
+    trace: Trace | None = None
+    output: Array | None = None
+
+    @property
+    def usable(self) -> tuple[Image, Trace, Array]:
+        """Image, trace and output of a study without a problem.
+
+        Raises:
+            StudyError: when there was a problem.
+        """
+        if self.image is None or self.trace is None or self.output is None:
+            raise StudyError(self.problem)
+        return self.image, self.trace, self.output
+
+
+@dataclass(frozen=True)
+class _Ready(Generic[Key]):
+    key: Key
+    image: Image
+    prepared: Prepared
+    seconds: float
+    peak_mb: float
+
+    @property
+    def bytes(self) -> int:
+        return int(self.image.array.nbytes + self.prepared.array.nbytes)
+
+
+def stream(
+    predictor: Predictor, sources: Iterable[Source[Key]], *, logits: bool = False, cancel: CancelToken | None = None
+) -> Iterator[Answer[Key]]:
+    """Answer studies in the order given; holds at most a few dozen small studies, or one large one, in memory.
+
+    Args:
+        predictor: entered.
+        sources: a key and a function that reads the study's images in the order of the plan's channels.
+        logits: give ``Predictor.logits`` instead of probabilities.
+        cancel: once set, no further study is begun; those in hand are finished.
+    """
+    together = 1 if predictor.plan.task == "segment" else _TOGETHER
+    held: list[_Ready[Key] | Answer[Key]] = []
+    for key, load in sources:
+        if cancel is not None and cancel.cancelled:
+            break
+        held.append(_load(key, load, predictor))
+        if len(held) >= together or sum(o.bytes for o in held if isinstance(o, _Ready)) >= _TOGETHER_BYTES:
+            yield from _answer(predictor, held, logits)
+            held = []
+    yield from _answer(predictor, held, logits)
+
+
+def _load(key: Key, load: Loader, predictor: Predictor) -> _Ready[Key] | Answer[Key]:
+    problem = ""
+    with Meter() as meter:
+        try:
+            images = load()
+            prepared = prepare(images, predictor.plan)
+        except _ABOUT_ONE_STUDY as error:
+            problem = str(error)
+        except MemoryError:
+            problem = _TOO_LARGE
+    if problem:
+        return Answer(key, problem, meter.seconds, meter.peak_mb)
+    return _Ready(key, images[0], prepared, meter.seconds, meter.peak_mb)
+
+
+def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], logits: bool) -> Iterator[Answer[Key]]:
+    ready = [one for one in held if isinstance(one, _Ready)]
+    with Meter() as meter:
+        outputs = iter(_outputs(predictor, [one.prepared for one in ready], logits))
+    share = meter.seconds / max(1, len(ready))
+    for one in held:
+        if isinstance(one, Answer):
+            yield one
+            continue
+        output, seconds, peak = next(outputs), one.seconds + share, max(one.peak_mb, meter.peak_mb)
+        if isinstance(output, str):
+            yield Answer(one.key, output, seconds, peak)
+        else:
+            yield Answer(one.key, "", seconds, peak, one.image, one.prepared.trace, output)
+
+
+def _outputs(predictor: Predictor, studies: Sequence[Prepared], logits: bool) -> list[Array | str]:
+    """The output of each study, or why there is none; one that spoils a common call does not spoil the others."""
+    try:
+        return list(predictor.logits_many(studies) if logits else predictor.predict_many(studies))
+    except StudyError as error:
+        problem = str(error)
+    except MemoryError:
+        problem = _TOO_LARGE
+    if len(studies) == 1:
+        return [problem]
+    return [output for study in studies for output in _outputs(predictor, [study], logits)]

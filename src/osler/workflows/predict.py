@@ -1,0 +1,222 @@
+"""From a model folder and studies to findings, masks and pictures. Starts in about a second; no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, overload
+
+from osler.datasets.plan import Plan
+from osler.errors import Unsuitable
+from osler.findings.finding import Findings
+from osler.inference.decoders import DECODERS, Cell
+from osler.inference.engines import DEFAULT_ENGINE, Precision
+from osler.inference.meter import Meter
+from osler.inference.predictor import Predictor
+from osler.inference.stream import Answer, stream
+from osler.models.folder import Model
+from osler.progress import CancelToken, Progress, Silent
+from osler.report.files import SummaryRow, ensure_free, write_study, write_summary
+from osler.report.pictures import picture_of
+from osler.studies.discovery import Found, find_studies
+from osler.studies.formats import read_image
+from osler.studies.image import Image
+
+__all__ = ["PredictedStudy", "Predictions", "predict", "read_channels"]
+
+_STAGE = "predicting"
+_NOT_REACHED = "not reached: the run was stopped"
+
+
+@dataclass(frozen=True)
+class PredictedStudy:
+    """What became of one study.
+
+    Args:
+        name: of the study, and of its folder in the output.
+        status: ``ok`` or ``failed: <reason>``.
+        seconds: wall clock; for small studies predicted together, its share.
+        peak_mb: highest resident memory of the process meanwhile, in 10^6 bytes.
+        cells: its columns of ``summary.csv``.
+        findings: None when it failed.
+        mask: on the study's source grid, the data set's values; only when nothing was written to disk.
+        files: what was written.
+    """
+
+    name: str
+    status: str
+    seconds: float
+    peak_mb: float
+    cells: dict[str, Cell]
+    findings: Findings | None = None
+    mask: Image | None = None
+    files: tuple[Path, ...] = ()
+
+
+class Predictions(Sequence[Findings]):
+    """The findings of the studies that could be predicted, in order; ``failed`` holds the others with the reason.
+
+    Args:
+        studies: every study that was taken up.
+        unreached: names of those that were not, because the run was stopped.
+        output: where the results lie; None when they were not written.
+    """
+
+    def __init__(
+        self, studies: Sequence[PredictedStudy], *, unreached: Sequence[str] = (), output: Path | None = None
+    ) -> None:
+        self.studies = tuple(studies)
+        self.unreached = tuple(unreached)
+        self.output = output
+        self._findings = tuple(study.findings for study in studies if study.findings is not None)
+
+    def __repr__(self) -> str:
+        return f"Predictions({len(self)} of {len(self.studies) + len(self.unreached)} studies, output={self.output})"
+
+    def __len__(self) -> int:
+        return len(self._findings)
+
+    @overload
+    def __getitem__(self, index: int) -> Findings: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Findings, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Findings | tuple[Findings, ...]:
+        return self._findings[index]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Reason by name of each study without findings."""
+        reasons = {s.name: s.status.removeprefix("failed: ") for s in self.studies if s.findings is None}
+        return {**reasons, **dict.fromkeys(self.unreached, _NOT_REACHED)}
+
+    def summary(self) -> list[str]:
+        """Lines for a person."""
+        total = len(self.studies) + len(self.unreached)
+        lines = [f"{len(self)} of {total} {'study' if total == 1 else 'studies'} predicted"]
+        if self.output is not None:
+            lines.append(f"results in {self.output}, as a table in {self.output / 'summary.csv'}")
+        return lines + [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+
+    def record(self) -> dict[str, Any]:
+        """The same for a machine."""
+        return {
+            "output": None if self.output is None else str(self.output),
+            "studies": [
+                {"study": s.name, "status": s.status, "seconds": s.seconds, "peak_mb": s.peak_mb, **s.cells}
+                for s in self.studies
+            ],
+            "failed": self.failed,
+        }
+
+
+def predict(
+    model: Model | str | Path,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    output: str | Path | None = None,
+    force: bool = False,
+    engine: str = DEFAULT_ENGINE,
+    precision: Precision | None = None,
+    mirror: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Predictions:
+    """Predict studies. One that cannot be used is reported and the others go on; a stop keeps what is finished.
+
+    Args:
+        model: a model folder.
+        paths: files, DICOM folders, or folders of them.
+        output: where ``<study>/findings.json``, the mask, ``overlay.png`` and ``summary.csv`` go; None writes nothing.
+        force: overwrite results of the same names.
+        engine: a name on the list of engines.
+        precision: None takes float32, or bf16 where training checked that it answers the same.
+        mirror: average over mirrored copies too.
+        threads: 0 lets the engine decide.
+        progress: where to tell; None is silent.
+        cancel: asked between studies.
+
+    Raises:
+        PathNotFound, UsageError: when a path does not exist or holds no study.
+        OutputExists: before any work, when a result would be overwritten.
+        ModelError: when the model folder is damaged.
+        StorageError: when the disk is full.
+    """
+    model = model if isinstance(model, Model) else Model.open(model)
+    found = find_studies([paths] if isinstance(paths, str | os.PathLike) else list(paths))
+    place = None if output is None else Path(output)
+    if place is not None:
+        ensure_free(place, [study.name for study in found], force=force)
+    sink = progress or Silent()
+    done: list[PredictedStudy] = []
+    sink.start(_STAGE, len(found), "studies")
+    try:
+        with Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads) as predictor:
+            sources = ((study, partial(read_channels, study, model.plan)) for study in found)
+            for answer in stream(predictor, sources, cancel=cancel):
+                done.append(_finish(predictor, answer, place))
+                _tell(sink, done[-1])
+    finally:
+        if place is not None and done:
+            rows = [SummaryRow(one.name, one.status, one.seconds, one.peak_mb, one.cells) for one in done]
+            write_summary(place / "summary.csv", rows, columns=DECODERS[model.plan.task].columns(model.plan))
+        sink.finish(_STAGE)
+    return Predictions(done, unreached=[study.name for study in found[len(done) :]], output=place)
+
+
+def read_channels(found: Found, plan: Plan) -> list[Image]:
+    """Read a study's images in the order of the plan's channels.
+
+    Channels are matched by name; where the names differ (files numbered ``_0000``, ``_0001``), by order.
+
+    Raises:
+        Unsuitable: when there are not as many images as channels.
+        StudyError: when one cannot be read.
+    """
+    if set(found.paths) == set(plan.channels):
+        return [read_image(found.paths[name]) for name in plan.channels]
+    if len(found.paths) != len(plan.channels):
+        raise Unsuitable(
+            f"the study has the images {', '.join(found.paths)}, and the model needs {', '.join(plan.channels)}",
+            remedy="give one image per channel, named <study>_0000, <study>_0001 and so on",
+        )
+    return [read_image(path) for path in found.files]
+
+
+def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) -> PredictedStudy:
+    name = answer.key.name
+    if answer.problem:
+        return PredictedStudy(name, f"failed: {answer.problem}", answer.seconds, answer.peak_mb, {})
+    image, trace, probabilities = answer.usable
+    plan = predictor.plan
+    files: tuple[Path, ...] = ()
+    with Meter() as meter:
+        decoded = DECODERS[plan.task].decode(probabilities, trace, plan, predictor.calibration)
+        findings = Findings(
+            study=name,
+            model=predictor.model.info.name,
+            task=plan.task,
+            answer=decoded.answer,
+            findings=decoded.findings,
+        )
+        if output is not None:
+            picture = picture_of(image, findings, plan.labels, mask=decoded.mask)
+            files = write_study(output / name, findings, image=image, mask=decoded.mask, overlay=picture)
+    mask = (
+        None
+        if output is not None or decoded.mask is None
+        else replace(image, array=decoded.mask[None], units="", window=None)
+    )
+    seconds, peak = answer.seconds + meter.seconds, max(answer.peak_mb, meter.peak_mb)
+    return PredictedStudy(name, "ok", seconds, peak, decoded.row, findings, mask, files)
+
+
+def _tell(sink: Progress, study: PredictedStudy) -> None:
+    sink.advance(_STAGE, 1, study.name)
+    if study.findings is None:
+        sink.say(f"{study.name} {study.status}")

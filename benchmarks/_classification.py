@@ -1,0 +1,31 @@
+"""What the two benchmarks of classification share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from _runs import compare, peer, train
+from _table import Row, write_table
+
+__all__ = ["measure"]
+
+
+def measure(name: str, title: str, data: Path, budget: str, seconds: float, must: dict[str, tuple[str, str]]) -> None:
+    """Train, run the peer, write the table.
+
+    Args:
+        name: of the benchmark.
+        title: of the table.
+        data: the data set.
+        budget: as ``osler train`` takes it.
+        seconds: the same in seconds, for the peer.
+        must: for each metric what it must reach and the reference.
+    """
+    _, ours = train(name, data, "--budget", budget)
+    theirs = peer("plain_resnet", data, ours, seconds=seconds)
+    rows = []
+    for metric, figure in ours.metrics.items():
+        reach, reference = must.get(metric, ("", ""))
+        beside = theirs.metrics.get(metric)
+        rows.append(Row(**compare(metric.replace("_", " "), figure, beside, must_reach=reach, reference=reference)))
+    write_table(name, title, rows, peer="plain MONAI ResNet-18, same time")

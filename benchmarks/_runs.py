@@ -1,0 +1,85 @@
+"""Running what is measured: ``osler`` as a user runs it, and a peer beside it, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from osler.assurance.results import Evaluation, Figure
+
+__all__ = ["DATA", "WORK", "Run", "compare", "osler", "peer", "run", "train"]
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("OSLER_SHARED", ROOT.parent / "shared")) / "data"
+WORK = ROOT / "runs" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A process that has ended: seconds by the clock, its largest resident memory in MB, and what it printed."""
+
+    seconds: float
+    peak_mb: float
+    output: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The last line as JSON."""
+        record: dict[str, Any] = json.loads(self.output.splitlines()[-1])
+        return record
+
+
+def run(command: Sequence[str | Path]) -> Run:
+    """Run a command to its end; its progress goes to stderr as usual.
+
+    Raises:
+        SystemExit: when it fails: a benchmark of something broken is worth nothing.
+    """
+    begun = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}\n{output}")
+    per_mb = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KB here
+    return Run(time.perf_counter() - begun, usage.ru_maxrss / per_mb, output)
+
+
+def osler(*arguments: str | Path) -> Run:
+    """``osler ARGUMENTS --json``."""
+    return run([Path(sys.executable).parent / "osler", *arguments, "--json"])
+
+
+def train(name: str, data: Path, *arguments: str) -> tuple[Run, Evaluation]:
+    """``osler train`` afresh; what it took, and its evaluation on the cases that it never saw."""
+    model = WORK / name
+    ended = osler("train", data, "--output", model, "--force", *arguments)
+    return ended, Evaluation.model_validate_json((Path(f"{model}.run") / "evaluation" / "metrics.json").read_text())
+
+
+def peer(script: str, data: Path, ours: Evaluation, *, seconds: float, folds: int = 1, patient: str = "") -> Evaluation:
+    """A plain script with the same time on the same test cases (with folds: as many folds, by patient too)."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    request, answer = WORK / "peer-request.json", WORK / "peer-answer.json"
+    cases = [case.name for case in ours.per_case]
+    request.write_text(json.dumps({"test": cases, "seconds": seconds, "folds": folds, "patient": patient}))
+    run([sys.executable, ROOT / "benchmarks" / "peers" / f"{script}.py", data, request, answer])
+    return Evaluation.model_validate_json(answer.read_text())
+
+
+def compare(what: str, ours: Figure, theirs: Figure | None, **more: str) -> dict[str, Any]:
+    """The arguments of a ``Row`` from Osler's figure and the peer's."""
+    if ours.value is None:
+        raise SystemExit(f"{what} is undefined")
+    beside = {} if theirs is None else {"peer": theirs.value, "peer_low": theirs.low, "peer_high": theirs.high}
+    over = f"{ours.n} cases of {ours.patients} patients"
+    return {"what": what, "value": ours.value, "low": ours.low, "high": ours.high, "n": over, **beside, **more}

@@ -36,7 +36,7 @@ class LabelStatistics(_Frozen):
     """One label: in how many cases it occurs and, for masks, how large it is.
 
     ``fraction`` is the mean fraction of voxels over the cases in which it occurs; ``median_voxels`` the median size.
-    ``median_extent`` is the median bounding box (voxels of the source grid) per axis.
+    ``median_extent`` is the median bounding box per axis, in voxels of the source's spacing.
     """
 
     name: str
@@ -49,9 +49,14 @@ class LabelStatistics(_Frozen):
 class Fingerprint(_Frozen):
     """Shapes (I, J[, K]), spacings (mm, or pixels when unknown), intensities and class balance of the training cases.
 
+    Axes are those of the working orientation: RAS for volumes in millimetres, else as they come. ``colours`` is 3 when
+    a tenth of the images or more show colour (an RGB file of greys does not), else 1. ``cases`` counts all training
+    cases; ``unreadable`` lists those that cannot be used, with the reason.
+
     ``symmetry`` says, per spatial axis of the working orientation, how far the average study differs from its mirror
-    image: the norm of (mean − mirrored mean) over the norm of the spread between studies. Near 0 a mirrored study
-    looks like any other and mirroring is safe as augmentation; large values mean that the side carries information.
+    image: the norm of (mean − mirrored mean), less what chance explains, over the norm of the spread between studies.
+    Near 0 a mirrored study looks like any other and mirroring is safe as augmentation; large values mean that the side
+    carries information. Empty when it was not measured.
     """
 
     schema_version: int = FINGERPRINT_VERSION
@@ -62,6 +67,7 @@ class Fingerprint(_Frozen):
     modality: str
     spacing_known: bool
     units: str = ""
+    colours: int = 1
     labels: LabelSet
     channels: tuple[ChannelStatistics, ...]
     median_shape: tuple[float, ...]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["Data", "Device", "EngineName", "Force", "Json", "ModelFolder", "Output", "Patient", "Task"]
+__all__ = ["Data", "Device", "EngineName", "Force", "Json", "ModelFolder", "Output", "Patient", "Task", "Threads"]
 
 TaskName = Literal["classify", "multilabel", "ordinal", "regress", "segment"]
 
@@ -32,3 +32,4 @@ Task = Annotated[
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="openvino, onnxruntime or torch.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 lets the library decide.")]

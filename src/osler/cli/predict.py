@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from osler.cli.options import EngineName, Force, Json, ModelFolder, Output
+from osler.cli.options import EngineName, Force, Json, ModelFolder, Output, Threads
 from osler.cli.outcome import Outcome, carry_out
 from osler.progress import CancelToken, Progress
 
@@ -25,11 +25,15 @@ def predict(
     output: Output,
     engine: EngineName = "openvino",
     precision: Annotated[
-        Literal["float32", "bf16", "auto"], typer.Option(help="float32 is exact; auto leaves it to the processor.")
-    ] = "float32",
+        Literal["float32", "bf16", "auto"] | None,
+        typer.Option(
+            help="float32 is exact; auto leaves it to the processor.", show_default="float32, or checked bf16"
+        ),
+    ] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Also predict mirrored copies and average: slower, a little better.")
     ] = False,
+    threads: Threads = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -48,6 +52,7 @@ def predict(
             engine=engine,
             precision=precision,
             mirror=mirror,
+            threads=threads,
             force=force,
             progress=progress,
             cancel=cancel,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from osler.cli.options import Data, Device, Force, Json, Output, Patient, Task
+from osler.cli.options import Data, Device, Force, Json, Output, Patient, Task, Threads
 from osler.cli.outcome import Outcome, carry_out
 from osler.errors import UsageError
 from osler.progress import CancelToken, Progress
@@ -44,7 +44,7 @@ def train(
     method: Annotated[str, typer.Option(help="How it is learnt.")] = "supervised",
     device: Device = "auto",
     intended_use: Annotated[str, typer.Option(help="What the model is for; written into its card.")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 takes all.")] = 0,
+    threads: Threads = 0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Mirror studies too when measuring.")] = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on where a stopped run ended.")] = True,
     force: Force = False,

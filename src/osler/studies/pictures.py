@@ -256,10 +256,10 @@ def _footer(
         notes.append(f"Window: centre {window[0]:.5g}, width {window[1]:.5g}{' HU' if image.units == 'HU' else ''}")
     unknown = ["orientation"] * (views[0].letters is None) + ["pixel size"] * (not image.spacing_known)
     if unknown:
-        notes.append(" and ".join(unknown) + " unknown")
+        notes.append((" and ".join(unknown) + " unknown").capitalize())
     if image.array.shape[0] > 1 and views[0].pixels.ndim == 2:
-        notes.append(f"channel 1 of {image.array.shape[0]}")
-    return [(" · ".join(notes), 13, _QUIET)] * bool(notes) + [(DISCLAIMER, 13, _QUIET)]
+        notes.append(f"Channel 1 of {image.array.shape[0]}")
+    return [(note, 13, _QUIET) for note in [*notes, DISCLAIMER]]
 
 
 def _legend(names: Mapping[int, str], views: Sequence[View]) -> list[tuple[str, tuple[int, int, int] | None]]:

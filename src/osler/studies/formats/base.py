@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ _PARSER_ERRORS = (
     MemoryError,
     struct.error,
     zlib.error,
+    zipfile.BadZipFile,
 )
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from osler.assurance.results import NOT_A_MEDICAL_DEVICE, Evaluation
-from osler.assurance.wording import headline_sentences, interval_text, number_text, shown
+from osler.assurance.results import NOT_A_MEDICAL_DEVICE, Evaluation, Figure
+from osler.assurance.wording import Shown, headline_sentences, interval_text, number_text, shown
 
 __all__ = ["model_card"]
 
@@ -45,13 +45,15 @@ def _measured(evaluation: Evaluation) -> list[str]:
     if evaluation.split_by == "patient":
         of += f" of {evaluation.patients} patients, none of whom training or calibration saw"
     else:
-        of += ", split by image: it is not known which images belong to one patient"
-    data = f" from {_plain(evaluation.name)}" if evaluation.name else ""
+        of += " (split by image: it is not known which images belong to one patient)"
+    data = f"of {_plain(evaluation.name)}, " if evaluation.name else ""
+    positive = evaluation.positive
     return [
         "## Performance",
-        f"Measured on {of}{data}. Intervals are 95 %, by bootstrap over {'patients' if evaluation.split_by == 'patient' else 'images'}.",
+        f"Measured {data}on {of}. Intervals are 95 %, by bootstrap over {evaluation.split_by}s.",
         "\n".join(f"- {_plain(sentence)}" for sentence in headline_sentences(evaluation)),
         _figures(evaluation),
+        *([] if positive is None else [f"Sensitivity, specificity, precision and F1 are those of {_plain(positive)}."]),
         *_labels(evaluation),
     ]
 
@@ -61,7 +63,7 @@ def _figures(evaluation: Evaluation) -> str:
     for key, entry in shown(evaluation).items():
         figure = evaluation.metrics[key]
         unit = f" {entry.unit}" if entry.unit and figure.value is not None else ""
-        value = number_text(figure.value, entry) + unit
+        value = number_text(figure.value, entry, beside=figure) + unit
         rows.append(f"| {entry.title} | {value} | {interval_text(figure, entry)} | {figure.n} |")
     return "\n".join(rows)
 
@@ -75,9 +77,13 @@ def _labels(evaluation: Evaluation) -> list[str]:
     keys = [key for key in entries if key in first][:4]
     rows = ["| label | " + " | ".join(entries[key].title for key in keys) + " |", "| --- |" + " ---: |" * len(keys)]
     for label, figures in evaluation.per_class.items():
-        cells = [f"{number_text(figures[k].value, entries[k])} ({interval_text(figures[k], entries[k])})" for k in keys]
+        cells = [_cell(figures[key], entries[key]) for key in keys]
         rows.append(f"| {_plain(label)} | " + " | ".join(cells) + " |")
     return ["### By label", "\n".join(rows)]
+
+
+def _cell(figure: Figure, entry: Shown) -> str:
+    return f"{number_text(figure.value, entry, beside=figure)} ({interval_text(figure, entry)})"
 
 
 def _limits(evaluation: Evaluation | None) -> list[str]:

@@ -154,16 +154,14 @@ def _evaluate(
         score_name="probability of the true answer" if kind != "grades" else "minus the grades it is off",
         per_case=tuple(rows[i] for i in order),
         per_patient=patient_rows(cohort, rows, worst_is_low=True),
-        notes=(*common_notes(cohort, metrics, drawing.resamples), *_label_notes(answers, names, positive), *notes),
+        notes=(*common_notes(cohort, metrics, drawing.resamples), *_label_notes(answers, names), *notes),
         seed=drawing.seed,
         resamples=drawing.resamples,
     )
 
 
-def _label_notes(answers: Answers, names: Sequence[str], positive: str | None) -> list[str]:
+def _label_notes(answers: Answers, names: Sequence[str]) -> list[str]:
     notes = []
-    if positive is not None:
-        notes.append(f"Sensitivity, specificity, precision, F1, AUC and average precision are those of “{positive}”.")
     true = answers.known & answers.positive
     absent = [name for name, any_true in zip(names, np.atleast_1d(true.any(axis=0)), strict=True) if not any_true]
     if absent:

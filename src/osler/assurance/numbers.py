@@ -58,8 +58,8 @@ def evaluate_numbers(
         CaseRow(
             name=cohort.names[n],
             patient=cohort.patients[n],
-            answer=f"{true:.6g}",
-            predicted=f"{predicted:.6g}",
+            answer=f"{true:.4g}",
+            predicted=f"{predicted:.4g}",
             score=abs(predicted - true),
             scores={"truth": true, "prediction": predicted, "error": predicted - true},
         )

@@ -18,6 +18,7 @@ __all__ = ["page_html", "write_page"]
 
 _WORST_ROWS = 20
 _WORST_PATIENTS = 10
+_MOST_DICE_COLUMNS = 6
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -132,35 +133,40 @@ def _caveats(evaluation: Evaluation) -> str:
 def _worst(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
     if not evaluation.per_case:
         return ""
-    gallery = "".join(
-        _picture(row, pictures[row.name], evaluation) for row in evaluation.per_case if row.name in pictures
-    )
+    shown_pictures = [row for row in evaluation.per_case if row.name in pictures]
+    gallery = "".join(_picture(row, pictures[row.name], evaluation) for row in shown_pictures)
     rows = evaluation.per_case[:_WORST_ROWS]
-    with_patient = any(row.patient not in (None, row.name) for row in rows)
-    with_answer = any(row.answer for row in rows)
-    head = ["Case", *(["Patient"] if with_patient else []), *(["Truth", "Model"] if with_answer else [])]
-    head += [evaluation.score_name.capitalize(), "Note"]
-    body = [
-        [
-            row.name,
-            *([row.patient or NO_VALUE] if with_patient else []),
-            *([row.answer, row.predicted] if with_answer else []),
-            _score_text(row.score),
-            row.note,
-        ]
-        for row in rows
-    ]
-    if not any(row.note for row in rows):
-        head, body = head[:-1], [cells[:-1] for cells in body]
-    numeric = {head.index(evaluation.score_name.capitalize())}
-    listed = table(
-        head, body, numeric=numeric, caption=f"The worst {len(rows)} of {evaluation.cases}; all are in metrics.json."
-    )
-    return (
-        f'<h2>Worst cases</h2><div class="pictures">{gallery}</div>{listed}'
-        if gallery
-        else f"<h2>Worst cases</h2>{listed}"
-    )
+    score = _first_upper(evaluation.score_name)
+    columns: dict[str, list[str]] = {
+        "Case": [row.name for row in rows],
+        "Patient": [row.patient or NO_VALUE for row in rows]
+        if any(r.patient not in (None, r.name) for r in rows)
+        else [],
+        "Truth": [row.answer for row in rows],
+        "Model": [row.predicted for row in rows],
+        score: [_score_text(row.score) for row in rows],
+        **_dice_columns(evaluation, rows),
+        "Note": [row.note for row in rows],
+    }
+    kept = {head: cells for head, cells in columns.items() if any(cells)}
+    numeric = {i for i, head in enumerate(kept) if head == score or head.startswith("Dice")}
+    caption = f"The worst {len(rows)} of {evaluation.cases}; all are in metrics.json."
+    body = list(zip(*kept.values(), strict=True))
+    listed = table(list(kept), body, numeric=numeric, caption=caption)
+    return f'<h2>Worst cases</h2><div class="pictures">{gallery}</div>{listed}'
+
+
+def _dice_columns(evaluation: Evaluation, rows: Sequence[CaseRow]) -> dict[str, list[str]]:
+    if evaluation.kind != "mask" or not 2 <= len(evaluation.per_class) <= _MOST_DICE_COLUMNS:
+        return {}
+    return {
+        f"Dice: {label}": [_score_text(row.scores.get(f"{label}: dice")) for row in rows]
+        for label in evaluation.per_class
+    }
+
+
+def _first_upper(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _score_text(score: float | None) -> str:
@@ -178,7 +184,7 @@ def _picture(row: CaseRow, png: bytes, evaluation: Evaluation) -> str:
     return (
         f'<figure><img alt="{escape(row.name, quote=True)}" src="data:image/png;base64,{data}">'
         f"<figcaption><b>{escape(row.name)}</b>{answer}{note}<br>"
-        f"{escape(evaluation.score_name.capitalize())}: {_score_text(row.score)}</figcaption></figure>"
+        f"{escape(_first_upper(evaluation.score_name))}: {_score_text(row.score)}</figcaption></figure>"
     )
 
 
@@ -201,8 +207,8 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _definitions(evaluation: Evaluation) -> str:
     terms = {entry.title: entry.metric.definition for entry in shown(evaluation).values()}
     terms["95 % interval"] = (
-        f"From {evaluation.resamples} resamples: as many {'patients' if evaluation.split_by == 'patient' else 'images'} as "
-        "there are were drawn with replacement, each with all their cases, and the figure computed again. 95 % of the "
+        f"From {evaluation.resamples} resamples: as many {evaluation.split_by}s as there are were "
+        " drawn with replacement, each with all their cases, and the figure computed again. 95 % of the "
         "results lie within. For shares of 0 and 100 %, which resampling cannot vary, it is the exact binomial interval."
     )
     if evaluation.tolerance is not None:

@@ -36,7 +36,8 @@ class Figure(_Frozen):
 
     ``value`` is None where undefined, ``low`` and ``high`` where there is no interval. ``n`` is how many cases are in
     its denominator, from ``patients`` patients. ``n_undefined`` is in how many resamples it was undefined.
-    ``method`` is how the interval was made: "exact" is Clopper–Pearson, used for shares of 0 and 1, which resampling cannot widen.
+    ``method`` is how the interval was made: "exact" is Clopper–Pearson, used for shares of 0 and 1, which resampling
+    cannot widen.
     """
 
     value: float | None

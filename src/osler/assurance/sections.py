@@ -12,6 +12,7 @@ from osler.assurance.wording import NO_VALUE, Shown, interval_text, number_text,
 __all__ = ["by_label", "charts", "headline", "subgroups", "table"]
 
 _MOST_CURVES = 8
+_MOST_COLUMNS = 6
 _SUBGROUP_KEYS = {
     "classes": ("auc", "sensitivity", "specificity"),
     "several": ("auc", "sensitivity", "specificity"),
@@ -35,7 +36,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Collec
 
 def _value(figure: Figure, entry: Shown) -> str:
     unit = f" {entry.unit}" if entry.unit and figure.value is not None else ""
-    return number_text(figure.value, entry) + unit
+    return number_text(figure.value, entry, beside=figure) + unit
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -69,11 +70,11 @@ def by_label(evaluation: Evaluation) -> str:
     head = ["Label", *(["Cases with it"] if counts else []), *(_short_title(entries[key]) for key in keys)]
     rows = []
     for label, figures in evaluation.per_class.items():
-        cells = [f"{_value(figures[key], entries[key])}\n{_span(figures[key], entries[key])}" for key in keys]
-        rows.append([label, *([str(counts[label])] if counts else []), *cells])
-    body = table(
-        head, rows, numeric=range(1, len(head)), caption="Each label on its own; 95 % intervals below the figures."
-    )
+        rows.append([label, *([str(counts[label])] if counts else []), *_cells(figures, keys, entries)])
+    if len(rows) <= _MOST_COLUMNS:  # figures under each other read and print better than a wide table
+        head, *rows = [list(column) for column in zip(head, *rows, strict=True)]
+    caption = "Each label on its own, against all others; 95 % intervals below the figures."
+    body = table(head, rows, numeric=range(1, len(head)), caption=caption)
     return f"<h2>By label</h2>{_with_breaks(body)}"
 
 
@@ -112,7 +113,7 @@ def subgroups(evaluation: Evaluation) -> str:
     keys = [key for key in _SUBGROUP_KEYS[evaluation.kind] if key in entries]
     main = entries[keys[0]]
     rows = [
-        (column, value, figures[main.key], f"{number_text(figures[main.key].value, main)} ({_size(figures[main.key])})")
+        (column, value, figures[main.key], _size(figures[main.key], main))
         for column, values in evaluation.subgroups.items()
         for value, figures in values.items()
     ]
@@ -129,13 +130,18 @@ def subgroups(evaluation: Evaluation) -> str:
         for column, values in evaluation.subgroups.items()
         for value, figures in values.items()
     ]
-    note = "The dashed line is all cases together. Hollow: too few patients for an interval. With many subgroups some differ by chance."
+    note = (
+        "The dashed line is all cases together. Hollow: too few patients for an interval. With many subgroups some differ "
+        "by chance."
+    )
     listed = _with_breaks(table(head, body, numeric=range(1, len(head))))
     return f'<h2>Subgroups</h2><figure class="wide">{picture}<figcaption>{escape(note)}</figcaption></figure>{listed}'
 
 
-def _size(figure: Figure) -> str:
-    return f"{figure.n} cases, {figure.patients} pat."
+def _size(figure: Figure, entry: Shown) -> str:
+    counts = ((figure.n, "case"), (figure.patients, "patient"))
+    cases, patients = (f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
+    return f"{number_text(figure.value, entry, beside=figure)} ({cases}, {patients})"
 
 
 def _sizes(figure: Figure) -> list[str]:
@@ -220,10 +226,8 @@ def _operating_points(evaluation: Evaluation) -> dict[str, tuple[float, float]]:
 def _reliability(evaluation: Evaluation) -> list[str]:
     if not evaluation.reliability:
         return []
-    if evaluation.kind == "several":
-        chosen = list(evaluation.reliability)[:4]
-    else:
-        chosen = [evaluation.positive or "answer"]
+    several = evaluation.kind == "several"
+    chosen = list(evaluation.reliability)[:4] if several else [evaluation.positive or "answer"]
     found = []
     for label in chosen:
         of_answer = label == "answer" and evaluation.positive is None
@@ -234,7 +238,9 @@ def _reliability(evaluation: Evaluation) -> list[str]:
             y_title="Share that was right" if of_answer else "Share that has it",
             title=f"Reliability of {what}",
         )
-        caption = "On the dashed line probabilities mean what they say; below it the model is too sure. Bars: number of cases."
+        caption = (
+            "On the dashed line probabilities mean what they say; below it they are too high. Bars: number of cases."
+        )
         found.append(_figure(f"Reliability: {what}", svg, caption))
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from osler.assurance.masks import mask_key
@@ -58,16 +59,20 @@ def _unit(metric: Metric, key: str, evaluation: Evaluation) -> str:
     return {"answer": unit, "distance": unit, "percent": "%", "fraction": "%", "grades": "grades"}.get(metric.unit, "")
 
 
-def number_text(value: float | None, entry: Shown) -> str:
-    """A value without its unit: "95.4" for a fraction of 0.954, "0.990", "−12.4"."""
+def number_text(value: float | None, entry: Shown, *, beside: Figure | None = None) -> str:
+    """A value without its unit: "95.4" for a fraction of 0.954, "0.990", "−12.4".
+
+    ``beside`` is the figure that it belongs to: a value and its interval are shown to the same digit.
+    """
     if value is None:
         return NO_VALUE
     scaled = 100 * value if entry.metric.unit == "fraction" else value
     sign = "+" if entry.metric.better == "zero" and scaled > 0 else ""
-    return f"{sign}{scaled:,.{_decimals(entry, scaled)}f}".replace("-", "−").replace(",", "\u202f")
+    family = [value] if beside is None else [b for b in (beside.value, beside.low, beside.high) if b is not None]
+    return f"{sign}{scaled:,.{_decimals(entry, max(map(abs, family)))}f}".replace("-", "−").replace(",", "\u202f")
 
 
-def _decimals(entry: Shown, value: float) -> int:
+def _decimals(entry: Shown, size: float) -> int:
     unit = entry.metric.unit
     if unit in ("fraction", "percent"):
         return 1
@@ -75,7 +80,6 @@ def _decimals(entry: Shown, value: float) -> int:
         return 3
     if unit in ("distance", "grades"):
         return 2
-    size = abs(value)
     return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
 
 
@@ -83,7 +87,7 @@ def interval_text(figure: Figure, entry: Shown) -> str:
     """ "93.8 to 96.8", or a dash where there is no interval."""
     if figure.low is None or figure.high is None:
         return NO_VALUE
-    return f"{number_text(figure.low, entry)} to {number_text(figure.high, entry)}"
+    return f"{number_text(figure.low, entry, beside=figure)} to {number_text(figure.high, entry, beside=figure)}"
 
 
 def with_interval(figure: Figure, entry: Shown) -> str:
@@ -91,7 +95,7 @@ def with_interval(figure: Figure, entry: Shown) -> str:
     if figure.value is None:
         return "undefined"
     unit = f" {entry.unit}" if entry.unit else ""
-    return f"{number_text(figure.value, entry)}{unit} {_bracket(interval_text(figure, entry))}"
+    return f"{number_text(figure.value, entry, beside=figure)}{unit} {_bracket(interval_text(figure, entry))}"
 
 
 def _bracket(interval: str) -> str:
@@ -164,13 +168,14 @@ def _ranking_and_calibration(evaluation: Evaluation, what: str) -> list[str]:
     entries, metrics = shown(evaluation), evaluation.metrics
     sentences = []
     if metrics["auc"].value is not None:
-        sentences.append(
-            f"It tells {what} with an AUC of {with_interval(metrics['auc'], entries['auc'])}; 0.5 is chance."
-        )
+        area = with_interval(metrics["auc"], entries["auc"])
+        sentences.append(f"It tells {what} with an AUC of {area}; 0.5 is chance, 1 is perfect.")
     ece = metrics["ece"]
     if ece.value is not None:
-        points = f"{100 * ece.value:.0f}" if ece.value >= 0.01 else "less than 1"
-        sentences.append(f"Its probabilities are off by {points} percentage points on average.")
+        points = "less than 1 percentage point" if ece.value < 0.01 else f"{100 * ece.value:.0f} percentage points"
+        known = ece.low is not None and ece.high is not None
+        span = f" (95 % interval {100 * (ece.low or 0):.0f} to {100 * (ece.high or 0):.0f})" if known else ""
+        sentences.append(f"Its probabilities are off by {points}{span} on average.")
     return sentences
 
 
@@ -182,8 +187,8 @@ def _several_sentences(evaluation: Evaluation) -> list[str]:
             sentences.append(f"None of these {noun} has {label}.")
             continue
         sentences.append(
-            f"Of 100 {noun} with {label}, the model flags {_per_hundred(figures['sensitivity'])}; of 100 without, it wrongly "
-            f"flags {_per_hundred(figures['specificity'], rest=True)}."
+            f"Of 100 {noun} with {label}, the model flags {_per_hundred(figures['sensitivity'])}; of 100 without, it "
+            f"wrongly flags {_per_hundred(figures['specificity'], rest=True)}."
         )
     return [*sentences, *_ranking_and_calibration(evaluation, "presence from absence, on average over the labels,")]
 
@@ -194,8 +199,8 @@ def _grade_sentences(evaluation: Evaluation) -> list[str]:
         f"Of 100 {noun} the model gives {_per_hundred(metrics['accuracy'])} exactly the right grade, and "
         f"{_per_hundred(metrics['within_one'])} a grade that is off by one at most.",
         f"It is off by {with_interval(metrics['grade_error'], entries['grade_error'])} on average.",
-        f"Its agreement with the truth beyond chance (weighted kappa) is {with_interval(metrics['kappa'], entries['kappa'])}; "
-        "1 is perfect, 0 is chance.",
+        f"Its agreement with the truth beyond chance (weighted kappa) is "
+        f"{with_interval(metrics['kappa'], entries['kappa'])}; 1 is perfect, 0 is chance.",
     ]
 
 
@@ -205,38 +210,53 @@ def _number_sentences(evaluation: Evaluation) -> list[str]:
     low, high = (number_text(metrics[key].value, entries[key]) for key in ("limit_low", "limit_high"))
     sentences = [
         f"The model is off by {with_interval(metrics['mae'], entries['mae'])} on average.",
-        f"On the whole its answers differ from the truth by {with_interval(metrics['bias'], entries['bias'])}: above zero it "
-        "says too much, below zero too little.",
+        f"On the whole its answers differ from the truth by {with_interval(metrics['bias'], entries['bias'])}: above "
+        "zero it says too much, below zero too little.",
         f"About 95 of 100 errors lie between {low} and {high}{unit}.",
     ]
     if "coverage" in metrics:
         sentences.append(
-            f"The range that it states held the truth in {_per_hundred(metrics['coverage'])} of 100 {case_noun(evaluation)}; "
-            "it is meant to be 95."
+            f"The range that it states held the truth in {_per_hundred(metrics['coverage'])} of 100 "
+            f"{case_noun(evaluation)}; it is meant to be 95."
         )
     return sentences
 
 
 def _mask_sentences(evaluation: Evaluation) -> list[str]:
-    entries = shown(evaluation)
-    distance, difference = (next((k for k in entries if part in k), "") for part in ("hd95", "difference_percent"))
-    unit = evaluation.unit
-    sentences = []
-    for label, figures in evaluation.per_class.items():
-        if figures["dice"].value is None:
-            sentences.append(f"{label}: none of the cases has it, and the model drew none.")
-            continue
-        states = evaluation.undefined.get(label, {})
-        lost = ", ".join(f"{states[s]} {s}" for s in ("missed", "invented") if states.get(s))
+    noun = case_noun(evaluation)
+    return [
+        f"{label}: none of the {noun} has it, and the model drew none."
+        if figures["dice"].value is None
+        else f"{label}: {_mask_sentence(evaluation, figures)}{_lost(evaluation, label)}."
+        for label, figures in evaluation.per_class.items()
+    ]
+
+
+def _mask_sentence(evaluation: Evaluation, figures: Mapping[str, Figure]) -> str:
+    entries, unit = shown(evaluation), evaluation.unit
+    distance, difference = (next(k for k in entries if part in k) for part in ("hd95", "difference_percent"))
+    overlap = with_interval(figures["dice"], entries["dice"])
+    words = f"the model's mask overlaps the true one with a Dice of {overlap}"
+    if figures[distance].value is None:
+        return words
+    words += (
+        f"; {_percent(figures['nsd'])} of the outline lies within {evaluation.tolerance:g} {unit} of the true one, and "
+        f"where they agree least they are {number_text(figures[distance].value, entries[distance])} {unit} apart"
+    )
+    if figures[difference].value is not None:
         size = "area" if difference.startswith("area") else "volume"
-        sentences.append(
-            f"{label}: the model's mask overlaps the true one with a Dice of {with_interval(figures['dice'], entries['dice'])}. "
-            f"{_percent(figures['nsd'])} of the surface lies within {evaluation.tolerance:g} {unit} of the true one; where they "
-            f"agree least, they are {number_text(figures[distance].value, entries[distance])} {unit} apart; the {size} is off by "
-            f"{number_text(figures[difference].value, entries[difference])} % on average"
-            + (f"; {lost}." if lost else ".")
-        )
-    return sentences
+        words += f"; the {size} is off by {number_text(figures[difference].value, entries[difference])} % on average"
+    return words
+
+
+def _lost(evaluation: Evaluation, label: str) -> str:
+    states = evaluation.undefined.get(label, {})
+    found = [
+        f"in {states[state]} of {evaluation.cases} {case_noun(evaluation)} {words}"
+        for state, words in (("missed", "it misses it altogether"), ("invented", "it draws one that is not there"))
+        if states.get(state)
+    ]
+    return f"; {' and '.join(found)}" if found else ""
 
 
 def _percent(figure: Figure) -> str:

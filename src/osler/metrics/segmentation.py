@@ -212,7 +212,7 @@ NSD = MaskMetric(
 )
 SIZE_ERROR = MaskMetric(
     name="volume_error",
-    title="Volume error",
+    title="Volume bias",
     definition=(
         "The model's volume minus the true volume (areas in 2D): above zero it draws too much. Cases with empty "
         "masks count."
@@ -225,7 +225,7 @@ SIZE_ERROR = MaskMetric(
 )
 SIZE_ERROR_PERCENT = MaskMetric(
     name="volume_error_percent",
-    title="Volume error, relative",
+    title="Volume bias, relative",
     definition="The same in per cent of the true volume. Undefined where the true mask is empty.",
     kinds=("mask",),
     better="zero",
@@ -235,7 +235,7 @@ SIZE_ERROR_PERCENT = MaskMetric(
 )
 SIZE_DIFFERENCE_PERCENT = MaskMetric(
     name="volume_difference_percent",
-    title="Volume difference",
+    title="Volume error, absolute",
     definition="How far the model's volume is from the true one in either direction, in per cent of the true volume.",
     kinds=("mask",),
     better="lower",

@@ -206,9 +206,7 @@ _STEPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def apply(
-    drawn: Draw, image: Tensor, mask: Tensor | None, patch: tuple[int, ...]
-) -> tuple[Tensor, Tensor | None]:
+def apply(drawn: Draw, image: Tensor, mask: Tensor | None, patch: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
     """Resample once (affine and elastic composed), then change intensities.
 
     Args:

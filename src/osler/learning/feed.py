@@ -56,9 +56,7 @@ def cut(array: Any, start: Sequence[int], shape: Sequence[int], *, channels: boo
         channels: whether axis 0 is channels.
     """
     size = array.shape[1:] if channels else array.shape
-    inner = tuple(
-        slice(max(0, s), max(0, min(full, s + n))) for s, n, full in zip(start, shape, size, strict=True)
-    )
+    inner = tuple(slice(max(0, s), max(0, min(full, s + n))) for s, n, full in zip(start, shape, size, strict=True))
     lead = (slice(None),) if channels else ()
     part = np.asarray(array[(*lead, *inner)])
     result = np.zeros((*part.shape[: len(lead)], *shape), part.dtype)
@@ -75,14 +73,23 @@ class Feed:
     """
 
     def __init__(
-        self, cases: Cases, plan: Plan, task: Task, *, process: int = 0, processes: int = 1, keep_bytes: int = 2 << 30
+        self,
+        cases: Cases,
+        plan: Plan,
+        task: Task,
+        *,
+        process: int = 0,
+        processes: int = 1,
+        keep_bytes: int = 2 << 30,
+        most: int | None = None,
     ) -> None:
         self.cases = cases
         self.plan = plan
         self.task = task
         self.process = process
         self.processes = processes
-        self.names = list(cases.names)
+        names = list(cases.names)
+        self.names = names if most is None else names[:: max(1, -(-len(names) // most))]
         self.source = source_shape(plan.patch, plan.augmentation) if task.dense else plan.patch
         self._kept: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         self._room = keep_bytes

@@ -23,9 +23,7 @@ def _weights(plan: LossPlan, like: Tensor) -> Tensor | None:
 def cross_entropy(logits: Tensor, answer: Tensor, plan: LossPlan) -> Tensor:
     """Softmax cross-entropy. ``answer`` is (B[, *S]) class indices or (B, outputs) probabilities (after mixup)."""
     logits = logits.float()
-    return functional.cross_entropy(
-        logits, answer, weight=_weights(plan, logits), label_smoothing=plan.label_smoothing
-    )
+    return functional.cross_entropy(logits, answer, weight=_weights(plan, logits), label_smoothing=plan.label_smoothing)
 
 
 def focal(logits: Tensor, answer: Tensor, plan: LossPlan) -> Tensor:

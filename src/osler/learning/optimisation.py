@@ -70,5 +70,3 @@ class AveragedWeights:
         """From a checkpoint."""
         self.updates = int(state["updates"])  # type: ignore[call-overload]
         self.values = dict(state["values"])  # type: ignore[call-overload]
-
-

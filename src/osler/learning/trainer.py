@@ -18,6 +18,7 @@ from osler.learning.feed import Feed, step_seed
 from osler.learning.methods import Method
 from osler.learning.networks import Network
 from osler.learning.pace import Pace
+from osler.learning.records import Recorder
 from osler.progress import CancelToken, Progress
 
 __all__ = ["History", "Outcome", "Trainer", "make_fabric"]
@@ -56,16 +57,17 @@ class Outcome:
     stopped_early: bool
 
 
-def make_fabric(plan: Plan, *, device: str = "auto") -> Fabric:
+def make_fabric(plan: Plan, *, device: str = "auto", several: bool = True) -> Fabric:
     """Device, precision and processes. Under ``torchrun`` (WORLD_SIZE in the environment) gradients are shared.
 
     Args:
         plan: ``precision``.
         device: "auto", "cpu" or "cuda".
+        several: False keeps to this process even under ``torchrun`` (for measuring steps).
     """
     from lightning_fabric.plugins.environments import TorchElasticEnvironment
 
-    several = TorchElasticEnvironment.detect()
+    several = several and TorchElasticEnvironment.detect()
     accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = "bf16-mixed" if plan.precision == "bf16" else "32-true"
     processes = TorchElasticEnvironment().world_size() if several else 1
@@ -89,6 +91,8 @@ class Trainer:
         folder: for ``last.pt`` and ``best.pt``.
         deadline_s: seconds in all, from ``spent_s`` on; None when limited by ``plan.steps``.
         checkpoint_s: seconds between checkpoints.
+        stage: the name that progress is shown under.
+        record: whether to write TensorBoard files into ``folder/tensorboard``.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Trainer:
         spent_s: float = 0.0,
         checkpoint_s: float = 20.0,
         stage: str = "training",
+        record: bool = True,
     ) -> None:
         self.method = method
         self.feed = feed
@@ -119,6 +124,8 @@ class Trainer:
         self.history = History()
         self.best_score = -math.inf
         self.waited = 0
+        self.record = record
+        self._recorder: Recorder | None = None
 
     def fit(self) -> Outcome:
         """Train until the end, a stop, or an early stop; resumes from ``last.pt`` when there is one.
@@ -131,6 +138,8 @@ class Trainer:
         stored = read_checkpoint(self.folder / "last.pt")
         if stored is not None:
             self._load(stored)
+        if self.record and self.fabric.is_global_zero:
+            self._recorder = Recorder(self.folder / "tensorboard", from_step=self.pace.step)
         total = self.pace.deadline_s if self.pace.deadline_s is not None else float(self.pace.steps)
         self.progress.start(self.stage, total, "s" if self.pace.deadline_s is not None else "steps")
         shown = self.pace.spent_s if self.pace.deadline_s is not None else float(self.pace.step)
@@ -180,6 +189,8 @@ class Trainer:
         self.history.skipped += int(logs.get("skipped", 0))
         rate = next(iter(self.method.optimisers.values())).param_groups[0]["lr"]
         self.history.losses.append((step, self.pace.progress, logs["loss"], float(rate)))
+        if self._recorder is not None:
+            self._recorder.step(step, logs["loss"], float(rate))
 
     def _tick(self, seconds: float) -> None:
         if self.fabric.world_size > 1:  # every process must keep the same pace
@@ -213,6 +224,8 @@ class Trainer:
             scorer.update(logits.float().cpu(), answer)
         score = scorer.value() if names else 0.0
         self.history.scores.append((self.pace.step, self.pace.progress, score))
+        if self._recorder is not None:
+            self._recorder.score(self.pace.step, score)
         # a later network of the same score has seen more and is preferred
         if score >= self.best_score:
             self.best_score, self.waited = score, 0
@@ -228,6 +241,8 @@ class Trainer:
         if not self.history.scores or self.history.scores[-1][0] != self.pace.step:
             self._validate()
         self._save()
+        if self._recorder is not None:
+            self._recorder.close()
 
     def _best_network(self) -> Network:
         stored = read_checkpoint(self.folder / "best.pt")

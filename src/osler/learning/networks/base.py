@@ -101,5 +101,3 @@ def initialise(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, a=0.01)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-

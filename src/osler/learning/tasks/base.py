@@ -35,6 +35,7 @@ class Task(ABC):
     """
 
     dense: bool = False  # whether the answer is a value per voxel
+    score_name: str = ""  # what the scorer's figure is
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

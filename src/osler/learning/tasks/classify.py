@@ -40,6 +40,8 @@ class _MeanAuc(Collected):
 class Classify(Task):
     """Answer: (B,) class indices; logits (B, classes); softmax."""
 
+    score_name = "mean AUC less 0.01 × log loss"
+
     def encode(self, target: Target | None) -> Tensor:
         """The class index."""
         if not isinstance(target, int):

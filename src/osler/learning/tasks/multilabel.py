@@ -28,6 +28,8 @@ class _MeanAuc(Collected):
 class Multilabel(Task):
     """Answer: (B, labels) of 0, 1 or NaN for not known; logits (B, labels); sigmoid."""
 
+    score_name = "mean AUC"
+
     def encode(self, target: Target | None) -> Tensor:
         """0, 1 or NaN per label."""
         if not isinstance(target, tuple):

@@ -24,6 +24,8 @@ class _MeanGradeError(Collected):
 class Ordinal(Task):
     """Answer: (B, grades − 1) of 0/1, 1 where the grade is above k; logits alike."""
 
+    score_name = "minus mean absolute error in grades"
+
     def encode(self, target: Target | None) -> Tensor:
         """Grade g of L as L − 1 thresholds: g ones, then zeros."""
         if not isinstance(target, int):

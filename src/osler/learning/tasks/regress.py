@@ -22,6 +22,8 @@ class _MeanAbsolute(Collected):
 class Regress(Task):
     """Answer and logits: (B, 1), (value − mean) / standard deviation."""
 
+    score_name = "minus mean absolute error (standard deviations)"
+
     def encode(self, target: Target | None) -> Tensor:
         """The standardised number."""
         if not isinstance(target, int | float):

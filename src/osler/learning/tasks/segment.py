@@ -41,6 +41,7 @@ class Segment(Task):
     """Answer: (B, *S) class indices, background 0; logits (B, labels + 1, *S); softmax."""
 
     dense = True
+    score_name = "mean Dice of patches"
 
     def encode(self, target: Target | None) -> Tensor:
         """Raises: Unsuitable, for masks are read from the store."""

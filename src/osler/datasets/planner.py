@@ -1,0 +1,347 @@
+"""``make_plan``: a pure function from fingerprint, task, budget and hardware to one ``Plan``, with a reason for each
+decision. Timings are an argument: training measures them, inspection goes by the cost model and says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from osler.datasets.candidates import (
+    Candidate,
+    Variant,
+    assumed_step_s,
+    candidates,
+    steps_needed,
+    variants,
+    working_shape,
+)
+from osler.datasets.fingerprint import Fingerprint
+from osler.datasets.hardware import Hardware
+from osler.datasets.plan import (
+    AugmentationPlan,
+    LossPlan,
+    NormalisationPlan,
+    OptimiserPlan,
+    Plan,
+    TaskName,
+)
+from osler.errors import PlanError
+
+__all__ = ["Timings", "make_plan", "offered", "override", "plan_for", "task_of", "timing_key"]
+
+Timings = Mapping[str, float]
+"""Seconds of one training step by ``timing_key``."""
+
+_USED = 0.93  # of the budget that is left to training steps; the rest goes to validation and checkpoints
+_MIRROR_LIMIT = 0.25  # of ``Fingerprint.symmetry``: below it a mirrored study looks like any other
+_XRAY = {"CR", "DX", "RG", "RF", "MG", "XA"}
+_KIND_TO_TASK: dict[str, TaskName] = {
+    "classes": "classify",
+    "several": "multilabel",
+    "grades": "ordinal",
+    "number": "regress",
+    "mask": "segment",
+}
+
+
+def task_of(kind: str) -> TaskName:
+    """The task that a kind of label set asks for."""
+    return _KIND_TO_TASK[kind]
+
+
+def timing_key(candidate: Candidate, variant: Variant) -> str:
+    """Names a measured step."""
+    return f"{candidate.key} {variant.precision} channels_last={variant.channels_last}"
+
+
+def make_plan(
+    fingerprint: Fingerprint,
+    *,
+    task: TaskName | None = None,
+    budget_s: float | None = None,
+    steps: int | None = None,
+    hardware: Hardware | None = None,
+    timings: Timings | None = None,
+    seed: int = 0,
+    method: str = "supervised",
+    overrides: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Decide everything.
+
+    Args:
+        fingerprint: of the training cases.
+        task: must fit the kind of labels; None takes the one that does.
+        budget_s: seconds for training; ignored when ``steps`` is given.
+        steps: the exact number of steps; then nothing depends on timings but the cost model.
+        hardware: None detects it.
+        timings: measured seconds per step; candidates without one go by the cost model.
+        seed: of everything random.
+        method: name of a training method.
+        overrides: dotted field to value, as text or as it is; applied last.
+
+    Raises:
+        PlanError: when the task does not fit the labels or an override does not fit the plan.
+    """
+    wanted = task_of(fingerprint.labels.kind)
+    task = task or wanted
+    if task != wanted:
+        raise PlanError(
+            f"task {task} does not fit labels of kind {fingerprint.labels.kind}", remedy=f"use --task {wanted}"
+        )
+    hardware = hardware or Hardware.detect()
+    reasons: dict[str, str] = {}
+    candidate, variant, step_s = _choose(fingerprint, task, budget_s, steps, hardware, timings, reasons)
+    total = steps if steps is not None else max(20, int((budget_s or 900.0) * _USED / step_s))
+    plan = plan_for(fingerprint, task, candidate, variant, steps=total, seed=seed, method=method, reasons=reasons)
+    plan = plan.model_copy(update={"budget_s": None if steps is not None else budget_s})
+    return override(plan, overrides or {})
+
+
+def plan_for(
+    fingerprint: Fingerprint,
+    task: TaskName,
+    candidate: Candidate,
+    variant: Variant,
+    *,
+    steps: int,
+    seed: int = 0,
+    method: str = "supervised",
+    reasons: dict[str, str] | None = None,
+) -> Plan:
+    """The whole plan around one candidate; ``reasons`` is filled in."""
+    reasons = {} if reasons is None else reasons
+    flips = _flips(fingerprint, reasons)
+    _explain_grid(fingerprint, candidate, reasons)
+    return Plan(
+        task=task,
+        method=method,
+        seed=seed,
+        dimensions=3 if fingerprint.dimensions == 3 else 2,
+        channels=tuple(channel.name for channel in fingerprint.channels),
+        colours=fingerprint.colours,
+        labels=fingerprint.labels,
+        modality=fingerprint.modality,
+        grid=candidate.grid,
+        normalisation=_normalisation(fingerprint, reasons),
+        patch=candidate.patch,
+        batch=candidate.batch,
+        network=candidate.network,
+        loss=_loss(fingerprint, task, reasons),
+        optimiser=_optimiser(task, reasons),
+        augmentation=_augmentation(fingerprint, task, flips, reasons),
+        steps=steps,
+        precision="bf16" if variant.precision == "bf16" else "float32",
+        channels_last=variant.channels_last,
+        mirror_axes=tuple(axis for axis, flip in enumerate(flips) if flip),
+        target_mean=fingerprint.target_mean,
+        target_std=fingerprint.target_std or 1.0,
+        reasons=reasons,
+    )
+
+
+def offered(fingerprint: Fingerprint, task: TaskName, hardware: Hardware) -> tuple[Candidate, ...]:
+    """The candidates of a dataset, cheapest first."""
+    inputs = len(fingerprint.channels) * fingerprint.colours
+    return candidates(fingerprint, task, hardware, inputs, _outputs(fingerprint, task))
+
+
+def _outputs(fingerprint: Fingerprint, task: TaskName) -> int:
+    count = len(fingerprint.labels.labels)
+    return {"classify": count, "multilabel": count, "ordinal": count - 1, "regress": 1, "segment": count + 1}[task]
+
+
+def _choose(
+    fingerprint: Fingerprint,
+    task: TaskName,
+    budget_s: float | None,
+    steps: int | None,
+    hardware: Hardware,
+    timings: Timings | None,
+    reasons: dict[str, str],
+) -> tuple[Candidate, Variant, float]:
+    """The most expensive candidate that still gets the steps it needs; the cheapest when none does."""
+    choice = offered(fingerprint, task, hardware)
+    timed = {c.key: _fastest(c, hardware, timings or {}) for c in choice}
+    source = "measured on this machine" if timings else "from the cost model, not measured"
+    if steps is None:
+        room = (budget_s or 900.0) * _USED
+        fitting = [c for c in choice if room / timed[c.key][1] >= steps_needed(c, task, fingerprint.cases)]
+    else:
+        fitting = [c for c in choice if steps >= steps_needed(c, task, fingerprint.cases)]
+        source = "by the number of steps; nothing was measured"
+    chosen = fitting[-1] if fitting else choice[0]
+    variant, seconds = timed[chosen.key]
+    reasons["network"] = (
+        f"{chosen.network.family} with {chosen.network.features} filters: the largest of {len(choice)} candidates that "
+        f"gets the {steps_needed(chosen, task, fingerprint.cases)} steps it needs ({seconds:.3f} s a step, {source})"
+        if fitting
+        else f"the smallest candidate; even it gets fewer steps than it needs ({seconds:.3f} s a step, {source})"
+    )
+    reasons["precision"] = f"{variant.precision}, channels last {variant.channels_last}: the fastest, {source}"
+    return chosen, variant, seconds
+
+
+def _fastest(candidate: Candidate, hardware: Hardware, timings: Timings) -> tuple[Variant, float]:
+    measured = {v: timings[timing_key(candidate, v)] for v in variants(hardware) if timing_key(candidate, v) in timings}
+    times = measured or {v: assumed_step_s(candidate, v, hardware) for v in variants(hardware)}
+    best = min(times, key=lambda v: times[v])
+    return best, times[best]
+
+
+def _flips(fingerprint: Fingerprint, reasons: dict[str, str]) -> tuple[bool, ...]:
+    """Mirror an axis only where the average study looks like its mirror image and no label names a side."""
+    axes = fingerprint.dimensions
+    sided = [n for n in fingerprint.labels.names if {"left", "right", "l", "r"} & set(_words(n))]
+    if sided:
+        reasons["augmentation.flips"] = f"none: {sided[0]!r} names a side"
+        return (False,) * axes
+    symmetry = fingerprint.symmetry or (float("inf"),) * axes
+    # up and down is never a mirror symmetry of a patient; only the axis across is considered for anatomy
+    flips = tuple(value < _MIRROR_LIMIT for value in symmetry)
+    shown = ", ".join(f"{value:.2f}" for value in symmetry)
+    reasons["augmentation.flips"] = f"asymmetry of the average study per axis {shown}; mirrored below {_MIRROR_LIMIT}"
+    return flips
+
+
+def _words(name: str) -> list[str]:
+    return "".join(c.lower() if c.isalpha() else " " for c in name).split()
+
+
+def _normalisation(fingerprint: Fingerprint, reasons: dict[str, str]) -> tuple[NormalisationPlan, ...]:
+    if fingerprint.units == "HU" or fingerprint.modality == "CT":
+        reasons["normalisation"] = "CT numbers mean the same in every study: percentiles of the dataset"
+        return tuple(
+            NormalisationPlan(
+                kind="dataset",
+                low=c.foreground_percentile_00_5,
+                high=c.foreground_percentile_99_5,
+                mean=c.foreground_mean,
+                std=c.foreground_std or 1.0,
+            )
+            for c in fingerprint.channels
+        )
+    if fingerprint.modality in _XRAY:
+        reasons["normalisation"] = "radiographs are windowed per image to percentiles 1 to 99"
+        return tuple(NormalisationPlan(kind="image", low=1.0, high=99.0) for _ in fingerprint.channels)
+    reasons["normalisation"] = (
+        "intensities have no unit: each image to its own mean and deviation, percentiles 0.5 to 99.5"
+    )
+    return tuple(NormalisationPlan(kind="image", low=0.5, high=99.5) for _ in fingerprint.channels)
+
+
+def _loss(fingerprint: Fingerprint, task: TaskName, reasons: dict[str, str]) -> LossPlan:
+    if task == "segment":
+        reasons["loss"] = "overlap and probabilities in equal parts"
+        return LossPlan(name="dice_cross_entropy")
+    if task == "regress":
+        reasons["loss"] = "robust to single wrong values"
+        return LossPlan(name="huber")
+    if task in ("multilabel", "ordinal"):
+        reasons["loss"] = "one yes-or-no question per output"
+        return LossPlan(name="binary_cross_entropy")
+    counts = [max(1, label.cases) for label in fingerprint.label_statistics]
+    if max(counts) / min(counts) <= 10:
+        reasons["loss"] = (
+            f"classes are balanced within {max(counts) / min(counts):.1f} to 1: no weights, honest probabilities"
+        )
+        return LossPlan(name="cross_entropy", label_smoothing=0.05)
+    weights = [(max(counts) / n) ** 0.5 for n in counts]
+    mean = sum(w * n for w, n in zip(weights, counts, strict=True)) / sum(counts)
+    reasons["loss"] = f"the rarest class has {min(counts)} of {sum(counts)} cases: weights by the root of rarity"
+    return LossPlan(name="cross_entropy", class_weights=tuple(round(w / mean, 4) for w in weights))
+
+
+def _optimiser(task: TaskName, reasons: dict[str, str]) -> OptimiserPlan:
+    reasons["optimiser"] = "AdamW with warm-up, cosine to zero and averaged weights needs the fewest steps"
+    if task == "segment":
+        return OptimiserPlan(learning_rate=1e-3, weight_decay=1e-2)
+    return OptimiserPlan(learning_rate=1e-3, weight_decay=5e-2, ema=0.998)
+
+
+def _augmentation(
+    fingerprint: Fingerprint, task: TaskName, flips: tuple[bool, ...], reasons: dict[str, str]
+) -> AugmentationPlan:
+    if task == "segment":
+        reasons["augmentation"] = "moderate: rotation, scaling, bending, intensities"
+        return AugmentationPlan(flips=flips, elastic=1.0)
+    small = fingerprint.cases < 2000
+    reasons["augmentation"] = f"{'strong' if small else 'moderate'}: {fingerprint.cases} training cases"
+    tiny = max(fingerprint.median_shape) < 48  # blur and loss of resolution would erase what little there is
+    return AugmentationPlan(
+        flips=flips,
+        rotation=15.0 if small else 12.0,
+        scale=0.2 if small else 0.15,
+        shear=0.1,
+        shift=0.08,
+        contrast=0.25,
+        blur=0.0 if tiny else 0.7,
+        low_resolution=0.0 if tiny else 0.5,
+        erase=0.25 if small else 0.0,
+        mixup=0.2,
+    )
+
+
+def _explain_grid(fingerprint: Fingerprint, candidate: Candidate, reasons: dict[str, str]) -> None:
+    grid = candidate.grid
+    unit = "mm" if fingerprint.spacing_known else "px"
+    if grid.resize == "spacing":
+        reasons["grid"] = (
+            f"{grid.spacing} {unit} from a median of {tuple(round(s, 3) for s in fingerprint.median_spacing)}"
+        )
+    else:
+        reasons["grid"] = (
+            f"studies of {fingerprint.minimum_shape} to {fingerprint.maximum_shape} are brought to {grid.shape}"
+        )
+    reasons["patch"] = f"{candidate.patch} of a working study of {working_shape(fingerprint, grid)}"
+    reasons["batch"] = f"{candidate.batch} per step"
+
+
+def override(plan: Plan, changes: Mapping[str, Any]) -> Plan:
+    """The plan with fields replaced.
+
+    Args:
+        plan: to change.
+        changes: dotted field (``optimiser.learning_rate``) to a value; text is read as JSON where it is JSON
+            (``32``, ``[32,32,32]``, ``true``), as a list where it holds commas, else as text.
+
+    Raises:
+        PlanError: when there is no such field or the value does not fit its type.
+    """
+    if not changes:
+        return plan
+    data = plan.model_dump()
+    reasons = dict(plan.reasons)
+    for dotted, value in changes.items():
+        _set(data, dotted, _parse(value) if isinstance(value, str) else value)
+        reasons[dotted] = "set by the user"
+    data["reasons"] = reasons
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise PlanError(
+            f"{place} cannot be {first['input']!r}: {first['msg']}", remedy="see osler train --plan-only"
+        ) from error
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    return [_parse(part.strip()) for part in text.split(",")] if "," in text else text
+
+
+def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
+    *path, last = dotted.split(".")
+    place: Any = data
+    for part in path:
+        place = place.get(part) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        known = ", ".join(sorted(place)) if isinstance(place, dict) else ", ".join(sorted(data))
+        raise PlanError(f"a plan has no field {dotted!r}", remedy=f"choose one of {known}")
+    place[last] = value

@@ -1,0 +1,53 @@
+"""The torch engine: runs a member's safetensors weights. Comes to inference through the ``osler.engines`` entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from osler.inference.engines.base import Engine, Precision
+from osler.learning.export import load_network
+from osler.learning.networks import Network
+from osler.models.folder import Model
+from osler.studies.geometry import Array
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine(Engine):
+    """Runs on the GPU where there is one. ``load`` is given ``MODEL/weights/memberN.safetensors``."""
+
+    name = "torch"
+    suffix = ".safetensors"
+
+    def __init__(self) -> None:
+        self._network: Network | None = None
+        self._bf16 = False
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def load(self, graph: Path, *, precision: Precision = "float32", threads: int = 0) -> None:
+        """Raises:
+        ModelError: when the weights do not fit the model's plan.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        model = Model.open(graph.parents[1])
+        member = next(n for n, entry in enumerate(model.info.members) if Path(entry.weights).name == graph.name)
+        self._network = load_network(model, member).to(self._device)
+        self._bf16 = precision == "bf16" or (precision == "auto" and self._device.type == "cuda")
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One batch."""
+        if self._network is None:
+            raise RuntimeError("run was called before load")
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for name, a in inputs.items()}
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            outputs = self._network(tensors)
+        return {"logits": outputs["logits"].float().cpu().numpy()}
+
+    def release(self) -> None:
+        """Forget the network."""
+        self._network = None

@@ -1,0 +1,125 @@
+"""The run folder beside a model: request, splits, plan, checkpoints, records. It may hold what identifies patients."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from osler.datasets.dataset import Dataset
+from osler.datasets.manifest import Manifest
+from osler.datasets.plan import Plan
+from osler.errors import OutputExists, PathNotFound, StorageError
+
+__all__ = ["RunFolder", "request_digest"]
+
+
+def request_digest(dataset: Dataset, settings: Mapping[str, Any]) -> str:
+    """Names what was asked for: the manifest and the settings that decide the result."""
+    manifest = dataset.manifest.model_dump_json()
+    return hashlib.sha256((manifest + json.dumps(settings, sort_keys=True, default=str)).encode()).hexdigest()
+
+
+class RunFolder:
+    """``MODEL.run/``.
+
+    request.json, splits.json, plan.json, prepared/, fold0/ (last.pt, best.pt, tensorboard/, curves.png), evaluation/
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.path = output.with_name(output.name + ".run")
+
+    def claim(self, digest: str, *, force: bool, resume: bool = True) -> bool:
+        """Make it ours.
+
+        Args:
+            digest: of the request.
+            force: replace a finished model and discard a different unfinished run.
+            resume: False starts anew even where this request was stopped.
+
+        Returns:
+            Whether an unfinished run of the same request is there to go on with.
+
+        Raises:
+            OutputExists: when the model exists, or another run is unfinished there, and ``force`` is off.
+            StorageError: when the folder cannot be made.
+        """
+        if not self.output.parent.exists():
+            raise PathNotFound(
+                f"{self.output.parent} does not exist", remedy="make the folder or give another --output"
+            )
+        if self.output.exists() and not self.output.is_dir():
+            raise OutputExists(f"{self.output} is a file", remedy="give another --output")
+        if self.output.is_dir() and any(self.output.iterdir()) and not force:
+            raise OutputExists(
+                f"{self.output} exists already", remedy="give another --output, or --force to replace it"
+            )
+        same = self._same_request(digest)
+        if self.path.exists() and not same:
+            finished = (self.path / "finished").exists()
+            if not force and not finished:
+                raise OutputExists(
+                    f"{self.path} holds an unfinished run of another request",
+                    remedy="repeat that request to go on with it, or give --force to discard it",
+                )
+            shutil.rmtree(self.path)
+        resumes = resume and same and not (self.path / "finished").exists()
+        if same and not resumes:
+            shutil.rmtree(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "request.json").write_text(json.dumps({"digest": digest}))
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be written ({error})", remedy="give another --output") from error
+        return resumes
+
+    def _same_request(self, digest: str) -> bool:
+        path = self.path / "request.json"
+        try:
+            return bool(json.loads(path.read_text())["digest"] == digest)
+        except (OSError, json.JSONDecodeError, KeyError):  # none, or one cut off by a kill: not the same
+            return False
+
+    def save_splits(self, datasets: list[Dataset]) -> None:
+        """One manifest per fold, each record with its split."""
+        manifests = [json.loads(dataset.manifest.model_dump_json()) for dataset in datasets]
+        self._write("splits.json", json.dumps(manifests))
+
+    def load_splits(self) -> list[Dataset] | None:
+        """The datasets of ``save_splits``; None when the run was stopped before."""
+        path = self.path / "splits.json"
+        if not path.is_file():
+            return None
+        return [Dataset(Manifest.model_validate(raw)) for raw in json.loads(path.read_text())]
+
+    def save_plan(self, plan: Plan) -> None:
+        """For reading and for resuming."""
+        self._write("plan.json", plan.model_dump_json(indent=1))
+
+    def load_plan(self) -> Plan | None:
+        """The plan; None when the run was stopped before."""
+        path = self.path / "plan.json"
+        return Plan.model_validate_json(path.read_text()) if path.is_file() else None
+
+    def fold(self, number: int) -> Path:
+        """The folder of one member."""
+        return self.path / f"fold{number}"
+
+    def finish(self) -> None:
+        """Mark the run as finished and drop what only resuming needs."""
+        shutil.rmtree(self.path / "prepared", ignore_errors=True)
+        for path in self.path.glob("fold*/*.pt"):
+            path.unlink()
+        self._write("finished", "")
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            temporary = self.path / f"{name}.partial"
+            temporary.write_text(text)
+            temporary.replace(self.path / name)
+        except OSError as error:
+            raise StorageError(f"{self.path / name} cannot be written ({error})", remedy="free some space") from error

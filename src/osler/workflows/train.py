@@ -1,0 +1,392 @@
+"""``train``: from a dataset to a trained, calibrated, evaluated model folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from osler.assurance.evaluation import Evaluation
+from osler.datasets import assign_splits, folds_of, open_dataset
+from osler.datasets.dataset import Dataset
+from osler.datasets.fingerprint import Fingerprint
+from osler.datasets.hardware import Hardware
+from osler.datasets.manifest import Record, Split
+from osler.datasets.measure import measure
+from osler.datasets.plan import Plan, TaskName
+from osler.datasets.planner import Timings, make_plan, override, task_of
+from osler.datasets.store import PreparedStore
+from osler.errors import Cancelled, PathNotFound, PlanError, TooFew, UsageError
+from osler.models.folder import Model
+from osler.progress import CancelToken, Progress, Silent
+from osler.workflows.durations import format_duration, parse_duration
+from osler.workflows.finish import Trained, finish
+from osler.workflows.run_folder import RunFolder, request_digest
+
+__all__ = ["TrainResult", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left behind. ``model`` and ``evaluation`` are None after ``plan_only``."""
+
+    plan: Plan
+    run_folder: Path
+    model: Model | None = None
+    evaluation: Evaluation | None = None
+    stopped_early: bool = False
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def summary(self) -> list[str]:
+        """Lines for a person."""
+        if self.model is None:
+            return [*describe_plan(self.plan), *self.notes]
+        lines = list(self.notes)
+        if self.evaluation is not None:
+            from osler.assurance.wording import headline_sentences
+
+            lines += headline_sentences(self.evaluation)
+        lines += [f"{stage}: {format_duration(spent)}" for stage, spent in self.seconds.items()]
+        lines.append(f"model: {self.model.path}")
+        if self.evaluation is not None:
+            lines.append(f"page: {self.run_folder / 'evaluation' / 'index.html'}")
+        lines.append(f"records: {self.run_folder} (curves.png, TensorBoard files, splits)")
+        return lines
+
+
+def describe_plan(plan: Plan) -> list[str]:
+    """Each decision with its reason."""
+    shown = plan.model_dump(mode="json", exclude={"reasons", "labels", "schema_version", "pace"})
+    lines = []
+    for name, value in shown.items():
+        reasons = [text for key, text in plan.reasons.items() if key == name or key.startswith(f"{name}.")]
+        lines.append(f"{name}: {json.dumps(value)}" + (f"   ({'; '.join(reasons)})" if reasons else ""))
+    return lines
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Everything that was asked for, checked."""
+
+    output: Path
+    task: TaskName | None
+    budget_s: float | None
+    steps: int | None
+    seed: int
+    folds: int
+    start_from: Path | None
+    overrides: dict[str, Any]
+    plan: Plan | None
+    device: str
+    method: str
+    threads: int
+    checkpoint_s: float
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, for the request's digest."""
+        plan = None if self.plan is None else self.plan.model_dump_json()
+        return {
+            "task": self.task,
+            "budget_s": self.budget_s,
+            "steps": self.steps,
+            "seed": self.seed,
+            "folds": self.folds,
+            "start_from": str(self.start_from),
+            "overrides": self.overrides,
+            "plan": plan,
+            "method": self.method,
+        }
+
+
+def train(
+    dataset: Dataset | str | Path,
+    *,
+    output: str | Path,
+    task: TaskName | None = None,
+    budget: str | float = "15m",
+    steps: int | None = None,
+    seed: int = 0,
+    patient: str | None = None,
+    folds: int = 1,
+    start_from: str | Path | None = None,
+    plan_only: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    plan_file: str | Path | None = None,
+    device: str = "auto",
+    method: str = "supervised",
+    force: bool = False,
+    mirror: bool = False,
+    resume: bool = True,
+    threads: int = 0,
+    intended_use: str = "",
+    checkpoint_s: float = 20.0,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> TrainResult:
+    """Fingerprint, plan, train, calibrate, evaluate on patients never seen, export.
+
+    Args:
+        dataset: an open dataset, or where one lies.
+        output: the model folder to write; records go to ``<output>.run`` beside it.
+        task: None takes what the labels ask for.
+        budget: for planning and training, as "15m" or in seconds; evaluation and export come on top.
+        steps: train exactly so many steps instead; the same data, plan, seed and steps give the same weights.
+        seed: of everything random.
+        patient: regular expression that finds the patient in a name; "none" when every image is its own patient.
+        folds: 1 for one split; more for cross-validation, the model being the ensemble.
+        start_from: a model folder whose weights to start from.
+        plan_only: stop after planning; nothing is written.
+        overrides: plan fields by dotted name.
+        plan_file: JSON: a whole plan, or some of its fields.
+        device: "auto", "cpu" or "cuda".
+        method: name of a training method.
+        force: replace what is at ``output``.
+        mirror: average over mirrored copies when measuring.
+        resume: go on with an unfinished run of the same request.
+        threads: of the processor; 0 takes all.
+        intended_use: what the model is for, for its card.
+        checkpoint_s: seconds between checkpoints.
+        progress: told of each stage.
+        cancel: asked between steps; a stop keeps the best model so far.
+
+    Raises:
+        UsageError, DatasetError, PlanError: when it cannot be done as asked, before anything is trained.
+        StorageError: when the disk is full.
+        Cancelled: when stopped before there was anything to keep.
+    """
+    begun = time.monotonic()
+    progress, cancel = progress or Silent(), cancel or CancelToken()
+    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, task=task, patient=patient)
+    full_plan, fields = _read_plan(plan_file)
+    request = _Request(
+        output=Path(output),
+        task=task or task_of(opened.labels.kind),
+        budget_s=None if steps is not None else _seconds(budget),
+        steps=steps,
+        seed=seed,
+        folds=folds,
+        start_from=None if start_from is None else Path(start_from),
+        overrides={**fields, **dict(overrides or {})},
+        plan=full_plan,
+        device=device,
+        method=method,
+        threads=threads,
+        checkpoint_s=checkpoint_s,
+    )
+    if request.start_from is not None:
+        Model.open(request.start_from)  # fails now rather than after preparing
+    run = RunFolder(request.output)
+    if plan_only:
+        parts, notes = _split(opened, request, progress)
+        plan = _plan(parts[0], request, progress, cancel)
+        return TrainResult(plan=plan, run_folder=run.path, notes=tuple(notes))
+    resumed = run.claim(request_digest(opened, request.settings()), force=force, resume=resume)
+    if resumed:
+        progress.say(f"going on with the unfinished run in {run.path}")
+    return _Training(opened, request, run, progress, cancel, begun).carry_out(intended_use, mirror=mirror)
+
+
+def _seconds(budget: str | float) -> float:
+    return parse_duration(budget) if isinstance(budget, str) else float(budget)
+
+
+def _read_plan(path: str | Path | None) -> tuple[Plan | None, dict[str, Any]]:
+    """A whole plan, or dotted fields of one."""
+    if path is None:
+        return None, {}
+    if not Path(path).is_file():
+        raise PathNotFound(f"no plan file at {path}", remedy="give a JSON file, for example MODEL/plan.json")
+    try:
+        raw = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise PlanError(f"{path} is not JSON ({error})", remedy="see osler train --plan-only --json") from error
+    if not isinstance(raw, dict):
+        raise PlanError(f"{path} is not a JSON object", remedy='write {{"field": value}}')
+    if {"task", "network", "grid", "patch"} <= set(raw):
+        try:
+            return Plan.model_validate(raw), {}
+        except ValueError as error:
+            raise PlanError(f"{path} is no plan of this Osler ({error})", remedy="train without --plan") from error
+    return None, dict(_dotted(raw))
+
+
+def _dotted(raw: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    fields: list[tuple[str, Any]] = []
+    for key, value in raw.items():
+        fields += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return fields
+
+
+def _split(opened: Dataset, request: _Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
+    """One dataset with splits per fold, and what the user should know about them."""
+    if request.folds > 1:
+        parts, report = folds_of(opened, request.folds, seed=request.seed)
+    else:
+        part, report = assign_splits(opened, seed=request.seed)
+        parts = [part]
+    notes = report.notes()
+    for note in notes:
+        progress.say(note)
+    return parts, notes
+
+
+def _of(dataset: Dataset, split: Split) -> tuple[Record, ...]:
+    return tuple(record for record in dataset.records if record.split == split and record.answered)
+
+
+def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelToken) -> Plan:
+    fingerprint = measure(part, _of(part, "train"), progress=progress, cancel=cancel)
+    if request.plan is not None:
+        if request.plan.labels != fingerprint.labels:
+            raise PlanError("the plan file is for other labels than this dataset's", remedy="train without --plan")
+        changes: dict[str, Any] = {"seed": request.seed}
+        if request.steps is not None:
+            changes["steps"] = request.steps
+        return override(request.plan, {**changes, **request.overrides})
+    budget = None if request.budget_s is None else request.budget_s / request.folds
+    hardware, timings = _measured(fingerprint, request, budget, progress, cancel)
+    return make_plan(
+        fingerprint,
+        task=request.task,
+        budget_s=budget,
+        steps=request.steps,
+        hardware=hardware,
+        timings=timings,
+        seed=request.seed,
+        method=request.method,
+        overrides=request.overrides,
+    )
+
+
+def _measured(
+    fingerprint: Fingerprint, request: _Request, budget_s: float | None, progress: Progress, cancel: CancelToken
+) -> tuple[Hardware, Timings | None]:
+    """The hardware and, for a run limited by time, step times on it."""
+    from osler.learning.timing import detect_hardware, measure_step_times
+    from osler.learning.trainer import make_fabric
+
+    hardware = detect_hardware(request.device)
+    if budget_s is None:
+        return hardware, None
+    timings = measure_step_times(
+        fingerprint,
+        request.task or task_of(fingerprint.labels.kind),
+        hardware,
+        budget_s=budget_s,
+        make_fabric=lambda plan: make_fabric(plan, device=request.device, several=False),
+        progress=progress,
+        cancel=cancel,
+        method=request.method,
+    )
+    return hardware, timings
+
+
+class _Training:
+    """One run from split to model folder."""
+
+    def __init__(
+        self,
+        opened: Dataset,
+        request: _Request,
+        run: RunFolder,
+        progress: Progress,
+        cancel: CancelToken,
+        begun: float,
+    ) -> None:
+        self.opened = opened
+        self.request = request
+        self.run = run
+        self.progress = progress
+        self.cancel = cancel
+        self.begun = begun
+
+    def carry_out(self, intended_use: str, *, mirror: bool) -> TrainResult:
+        from osler.learning.devices import set_threads
+
+        set_threads(self.request.threads)
+        parts, notes = self._parts()
+        plan = self.run.load_plan()
+        if plan is None:
+            plan = _plan(parts[0], self.request, self.progress, self.cancel)
+            self.run.save_plan(plan)
+        trained = []
+        for number, part in enumerate(parts):
+            trained.append(self._member(number, part, plan, len(parts)))
+            if trained[-1].outcome.stopped_early:
+                break
+        stopped = any(member.outcome.stopped_early for member in trained)
+        if stopped:
+            notes.append("stopped early at your request: this is the best model so far")
+        refused = sorted({row for member in trained for row in member.refused.items()})
+        notes += [f"left out of training: {name}: {reason}" for name, reason in refused]
+        spent = {"planning and training": time.monotonic() - self.begun}
+        model, evaluation, seconds = finish(
+            self.run,
+            plan,
+            trained,
+            self.request.output,
+            intended_use=intended_use,
+            mirror=mirror,
+            progress=self.progress,
+        )
+        return TrainResult(plan, self.run.path, model, evaluation, stopped, tuple(notes), {**spent, **seconds})
+
+    def _parts(self) -> tuple[list[Dataset], list[str]]:
+        stored = self.run.load_splits()
+        if stored is not None:
+            return stored, []
+        parts, notes = _split(self.opened, self.request, self.progress)
+        for part in parts:
+            if not _of(part, "train"):
+                raise TooFew("no case is left to train on", remedy="add cases or change the given splits")
+        self.run.save_splits(parts)
+        return parts, notes
+
+    def _member(self, number: int, part: Dataset, plan: Plan, members: int) -> Trained:
+        """Prepare and train one fold."""
+        from osler.learning.session import train_network
+
+        store = {
+            split: PreparedStore.build(
+                part,
+                _of(part, split),
+                plan,
+                self.run.path / "prepared",
+                progress=self.progress,
+                cancel=self.cancel,
+                workers=self.request.threads,
+            )
+            for split in ("train", "validation")
+        }
+        if not store["train"].names:
+            raise TooFew("no training case could be prepared", remedy="run osler inspect on this folder")
+        deadline, spent = self._clock(number, members)
+        outcome = train_network(
+            plan.model_copy(update={"seed": plan.seed + number}),
+            store["train"],
+            store["validation"],
+            self.run.fold(number),
+            deadline_s=deadline,
+            spent_s=spent,
+            checkpoint_s=self.request.checkpoint_s,
+            device=self.request.device,
+            start_from=self.request.start_from,
+            stage="training" if members == 1 else f"training fold {number + 1} of {members}",
+            progress=self.progress,
+            cancel=self.cancel,
+        )
+        refused = {**store["train"].refused, **store["validation"].refused}
+        return Trained(part, outcome, None if members == 1 else number, refused)
+
+    def _clock(self, number: int, members: int) -> tuple[float | None, float]:
+        """Seconds this member may take, and seconds already spent on planning that count as its own."""
+        if self.request.budget_s is None:
+            return None, 0.0
+        used = time.monotonic() - self.begun
+        left = max(1.0, self.request.budget_s - used)
+        share = left / (members - number)
+        return share, 0.0

@@ -34,8 +34,8 @@ __all__ = [
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601: how bright a colour looks."""
-_SAME_GRID = 0.1
-"""Grids whose corners lie within a tenth of a voxel are one grid: headers round."""
+_SAME_GRID = 0.5
+"""Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
 _PERCENTILE_VOXELS = 1 << 22
 """Percentiles of larger images come from every n-th voxel."""
 _XRAY = {"CR", "DX", "RG"}

@@ -58,7 +58,7 @@ def slices_of(data: Any, path: Path) -> list[Slice]:
     """
     shared = _first(data, "SharedFunctionalGroupsSequence")
     frames = data.get("PerFrameFunctionalGroupsSequence")
-    groups = [[frame, shared] for frame in frames] if frames else [[data]]
+    groups = [[frame, shared, data] for frame in frames] if frames else [[data]]
     slices = [_slice(data, group, place, path) for place, group in enumerate(groups)]
     return [one for one in slices if one is not None]
 

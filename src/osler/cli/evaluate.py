@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from osler.cli.options import Data, EngineName, Force, Json, ModelFolder, Output, Patient
+from osler.cli.options import Data, EngineName, Force, Json, Mirror, ModelFolder, Output, Patient, Precision, Threads
 from osler.cli.outcome import Outcome, carry_out
 from osler.progress import CancelToken, Progress
 
@@ -26,6 +26,9 @@ def evaluate(
         bool, typer.Option("--include-seen", help="Also count cases that training or calibration saw.")
     ] = False,
     engine: EngineName = "openvino",
+    precision: Precision = None,
+    mirror: Mirror = False,
+    threads: Threads = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -45,6 +48,9 @@ def evaluate(
             split=split,
             include_seen=include_seen,
             engine=engine,
+            precision=precision,
+            mirror=mirror,
+            threads=threads,
             force=force,
             progress=progress,
             cancel=cancel,

@@ -29,6 +29,7 @@ def inspect(
         from osler.workflows.inspect import inspect as run
 
         found = run(data, task=task, patient=patient, output=output, progress=progress, cancel=cancel)
-        return Outcome(found.summary(), found.record())
+        unusable = found.fingerprint is None or found.fingerprint.unreadable
+        return Outcome(found.summary(), found.record(), complete=not unusable)
 
     carry_out(work, as_json=as_json)

@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["Data", "Device", "EngineName", "Force", "Json", "ModelFolder", "Output", "Patient", "Task", "Threads"]
+__all__ = [
+    "Data",
+    "Device",
+    "EngineName",
+    "Force",
+    "Json",
+    "Mirror",
+    "ModelFolder",
+    "Output",
+    "Patient",
+    "Precision",
+    "Task",
+    "Threads",
+]
 
 TaskName = Literal["classify", "multilabel", "ordinal", "regress", "segment"]
 
@@ -33,3 +46,10 @@ Task = Annotated[
 EngineName = Annotated[str, typer.Option("--engine", help="openvino, onnxruntime or torch.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 lets the library decide.")]
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="Also predict mirrored copies and average: slower, a little better.")
+]
+Precision = Annotated[
+    Literal["float32", "bf16", "auto"] | None,
+    typer.Option(help="float32 is exact; auto leaves it to the processor.", show_default="float32, or checked bf16"),
+]

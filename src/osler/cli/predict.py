@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from osler.cli.options import EngineName, Force, Json, ModelFolder, Output, Threads
+from osler.cli.options import EngineName, Force, Json, Mirror, ModelFolder, Output, Precision, Threads
 from osler.cli.outcome import Outcome, carry_out
 from osler.progress import CancelToken, Progress
 
@@ -24,15 +24,8 @@ def predict(
     ],
     output: Output,
     engine: EngineName = "openvino",
-    precision: Annotated[
-        Literal["float32", "bf16", "auto"] | None,
-        typer.Option(
-            help="float32 is exact; auto leaves it to the processor.", show_default="float32, or checked bf16"
-        ),
-    ] = None,
-    mirror: Annotated[
-        bool, typer.Option("--mirror", help="Also predict mirrored copies and average: slower, a little better.")
-    ] = False,
+    precision: Precision = None,
+    mirror: Mirror = False,
     threads: Threads = 0,
     force: Force = False,
     as_json: Json = False,

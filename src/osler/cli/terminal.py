@@ -78,8 +78,7 @@ class _Stage:
     def summary(self, stage: str) -> str:
         """What stays on the screen when the stage has ended."""
         amount = f" {self.done:g} {self.unit}" if self.unit and self.unit != "s" and self.done else ""
-        note = f", {self.note}" if self.note else ""
-        return f"{stage}:{amount} in {format_duration(time.monotonic() - self.begun)}{note}"
+        return f"{stage}:{amount} in {format_duration(time.monotonic() - self.begun)}"
 
     def state(self, stage: str) -> str:
         """Where the stage is now, with the time left as far as its pace so far tells."""

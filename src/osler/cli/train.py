@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from osler.cli.options import Data, Device, Force, Json, Output, Patient, Task, Threads
+from osler.cli.options import Data, Device, Force, Json, Mirror, Output, Patient, Task, Threads
 from osler.cli.outcome import Outcome, carry_out
 from osler.errors import UsageError
 from osler.progress import CancelToken, Progress
@@ -45,7 +45,7 @@ def train(
     device: Device = "auto",
     intended_use: Annotated[str, typer.Option(help="What the model is for; written into its card.")] = "",
     threads: Threads = 0,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Mirror studies too when measuring.")] = False,
+    mirror: Mirror = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on where a stopped run ended.")] = True,
     force: Force = False,
     as_json: Json = False,
@@ -79,6 +79,9 @@ def train(
             device=device,
             method=method,
             force=force,
+            mirror=mirror,
+            resume=resume,
+            threads=threads,
             intended_use=intended_use,
             progress=progress,
             cancel=cancel,

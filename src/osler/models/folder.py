@@ -165,7 +165,13 @@ class Model:
             ModelError: when it is not listed, missing or changed.
         """
         path = self.path / relative
-        if relative not in self.info.files or not path.is_file() or sha256_of(path) != self.info.files[relative]:
+        inside = path.resolve().is_relative_to(self.path.resolve())  # a forged list must not lead out of the folder
+        if (
+            relative not in self.info.files
+            or not inside
+            or not path.is_file()
+            or sha256_of(path) != self.info.files[relative]
+        ):
             raise ModelError(f"{relative} of {self.path} is missing or was changed", remedy="restore the model folder")
         return path
 
@@ -203,6 +209,8 @@ class Model:
                 faults.append(f"{relative} is missing")
             elif sha256_of(path) != digest:
                 faults.append(f"{relative} was changed")
+            elif path.suffix not in _ALLOWED_SUFFIXES:
+                faults.append(f"{relative} is of a kind that a model folder may not hold")
         present = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
         faults += [f"{extra} is not listed" for extra in sorted(present - set(self.info.files) - {"model.json"})]
         return Check(files=len(self.info.files), faults=tuple(faults))
@@ -222,4 +230,6 @@ def _read_json(path: Path, kind: type[_Parsed]) -> _Parsed:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise ModelError(f"{path} is damaged ({error.error_count()} faults)", remedy="restore the model folder") from error
+        raise ModelError(
+            f"{path} is damaged ({error.error_count()} faults)", remedy="restore the model folder"
+        ) from error

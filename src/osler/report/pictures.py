@@ -56,7 +56,14 @@ def lines_of(findings: Findings, labels: LabelSet) -> list[str]:
 
 def _probability(finding: Finding) -> str:
     word = "probability" if finding.calibrated else "uncalibrated probability"
-    return f"{finding.concept.name}: {word} {finding.probability or 0.0:.3f}"
+    return f"{finding.concept.name}: {word} {_rounded(finding.probability or 0.0)}"
+
+
+def _rounded(probability: float) -> str:
+    """Never 0 or 1, which no model may claim."""
+    if probability < 0.0005:
+        return "< 0.001"
+    return "> 0.999" if probability > 0.9995 else f"{probability:.3f}"
 
 
 def _size(finding: Finding) -> str:

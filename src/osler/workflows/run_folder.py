@@ -12,7 +12,7 @@ from typing import Any
 from osler.datasets.dataset import Dataset
 from osler.datasets.manifest import Manifest
 from osler.datasets.plan import Plan
-from osler.errors import OutputExists, PathNotFound, StorageError
+from osler.errors import OutputExists, StorageError
 
 __all__ = ["RunFolder", "request_digest"]
 
@@ -48,10 +48,6 @@ class RunFolder:
             OutputExists: when the model exists, or another run is unfinished there, and ``force`` is off.
             StorageError: when the folder cannot be made.
         """
-        if not self.output.parent.exists():
-            raise PathNotFound(
-                f"{self.output.parent} does not exist", remedy="make the folder or give another --output"
-            )
         if self.output.exists() and not self.output.is_dir():
             raise OutputExists(f"{self.output} is a file", remedy="give another --output")
         if self.output.is_dir() and any(self.output.iterdir()) and not force:

@@ -100,7 +100,8 @@ def inspect(
         Cancelled: when asked to stop.
     """
     progress = progress or Silent()
-    folder = None if output is None else _free(Path(output))
+    if output is not None:
+        _check_free(Path(output))
     dataset = data if isinstance(data, Dataset) else open_dataset(data, task=task, patient=patient)
     facts, unreadable = _read(dataset, progress, cancel)
     problems = list(find_problems(dataset, facts, unreadable))
@@ -123,7 +124,7 @@ def inspect(
         duplicates=find_duplicates(dataset, facts),
         plan=plan,
     )
-    return inspection if folder is None else _write(inspection, dataset, facts, folder)
+    return inspection if output is None else _write(inspection, dataset, facts, Path(output))
 
 
 def _read(dataset: Dataset, progress: Progress, cancel: CancelToken | None) -> tuple[list[CaseFacts], dict[str, str]]:
@@ -173,20 +174,19 @@ def _plan(
         return fingerprint, None
 
 
-def _free(output: Path) -> Path:
+def _check_free(output: Path) -> None:
     taken = [output / name for name in _FILES if (output / name).exists()]
     if taken:
         raise OutputExists(f"{taken[0]} exists already", remedy="give another --output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {output}: {error.strerror}", remedy="give another --output") from error
-    return output
 
 
 def _write(inspection: Inspection, dataset: Dataset, facts: Sequence[CaseFacts], folder: Path) -> Inspection:
     from osler.report.files import put
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {folder}: {error.strerror}", remedy="give another --output") from error
     files = (folder / _FILES[0], folder / _FILES[1])
     usable = {fact.name for fact in facts if fact.usable}
     shown = _examples([record for record in dataset.records if record.name in usable])
@@ -210,31 +210,33 @@ def _sheet(dataset: Dataset, records: Sequence[Record]) -> bytes:
     from osler.studies.pictures import contact_sheet, to_png_bytes
 
     cases = [dataset.load(record) for record in records]
-    captions = [f"{_answer(dataset, record)}{record.name}" for record in records]
+    captions = [_caption(dataset, record) for record in records]
     masks = [None if case.mask is None else case.mask.array[0] for case in cases]
     labels = {label.value: label.name for label in dataset.labels.labels} if dataset.labels.kind == "mask" else None
     return to_png_bytes(contact_sheet([case.study.image for case in cases], captions, masks=masks, labels=labels))
 
 
-def _answer(dataset: Dataset, record: Record) -> str:
-    if record.target is None:
-        return ""
-    if dataset.labels.kind == "number":
-        return f"{record.target:g} {dataset.labels.unit}: ".replace(" :", ":")
+def _caption(dataset: Dataset, record: Record) -> str:
+    """The case's name behind its answer, which is left out where the name says it."""
     names = dataset.labels.names
-    if isinstance(record.target, tuple):
-        return "+".join(name for name, value in zip(names, record.target, strict=True) if value == 1) + ": "
-    return f"{names[int(record.target)]}: "
+    if record.target is None:
+        answer = ""
+    elif dataset.labels.kind == "number":
+        answer = f"{record.target:g} {dataset.labels.unit}".strip()
+    elif isinstance(record.target, tuple):
+        answer = "+".join(name for name, value in zip(names, record.target, strict=True) if value == 1) or "none"
+    else:
+        answer = names[int(record.target)]
+    return record.name if answer.lower() in record.name.lower() else f"{answer}: {record.name}"
 
 
 def _fingerprint_lines(fingerprint: Fingerprint) -> list[str]:
     unit = "mm" if fingerprint.spacing_known else "px (the files do not say how large a pixel is)"
     spacing = _range(fingerprint.median_spacing, fingerprint.minimum_spacing, fingerprint.maximum_spacing)
     shape = _range(fingerprint.median_shape, fingerprint.minimum_shape, fingerprint.maximum_shape)
-    kind = f"{fingerprint.dimensions}D {fingerprint.modality}".strip()
-    lines = [
-        f"  {kind}{', colour' if fingerprint.colours == 3 else ''}, {shape} {_element(fingerprint)}, spacing {spacing} {unit}"
-    ]
+    element = "voxels" if fingerprint.dimensions == 3 else "pixels"
+    kind = f"{fingerprint.dimensions}D {fingerprint.modality}".strip() + (", colour" * (fingerprint.colours == 3))
+    lines = [f"  {kind}, {shape} {element}, spacing {spacing} {unit}"]
     if fingerprint.orientations:
         lines.append(f"  orientations: {', '.join(f'{c} {n}' for c, n in fingerprint.orientations.items())}")
     lines += [
@@ -243,16 +245,12 @@ def _fingerprint_lines(fingerprint: Fingerprint) -> list[str]:
         for c in fingerprint.channels
     ]
     lines += [
-        f"  {label.name}: median {label.median_voxels:g} {_element(fingerprint)} ({100 * label.fraction:.2g} % of a study), "
+        f"  {label.name}: median {label.median_voxels:g} {element} ({100 * label.fraction:.2g} % of a study), "
         f"about {_times(label.median_extent)}"
         for label in fingerprint.label_statistics
         if label.median_extent
     ]
     return lines
-
-
-def _element(fingerprint: Fingerprint) -> str:
-    return "voxels" if fingerprint.dimensions == 3 else "pixels"
 
 
 def _range(median: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:

@@ -189,7 +189,8 @@ def _cell(x: float, y: float, size: int, n: int, share: float, *, right: bool) -
     middle = x + size / 2 - 1
     words = f'<text class="count{strong}" x="{middle}" y="{y + size / 2 + 3}" text-anchor="middle">{n}</text>'
     if size >= 56:
-        words += f'<text class="tick{strong}" x="{middle}" y="{y + size / 2 + 20}" text-anchor="middle">{100 * share:.0f} %</text>'
+        at = f'x="{middle}" y="{y + size / 2 + 20}"'
+        words += f'<text class="tick{strong}" {at} text-anchor="middle">{100 * share:.0f} %</text>'
     return box + frame + words
 
 
@@ -229,7 +230,8 @@ def _strip(plot: _Plot, middle: float, label: str, row: Sequence[tuple[str, floa
         return
     low, median, high = (plot.at(float(q), 0)[0] for q in np.percentile([v for _, v in row], [25, 50, 75]))
     plot.parts.append(
-        f'<rect class="box c{index % 6}" x="{low}" y="{middle - 20}" width="{max(high - low, 1):.1f}" height="40" rx="2"/>'
+        f'<rect class="box c{index % 6}" x="{low}" y="{middle - 20}" '
+        f'width="{max(high - low, 1):.1f}" height="40" rx="2"/>'
     )
     for n, (name, value) in enumerate(row):
         px, _ = plot.at(value, 0)

@@ -119,14 +119,19 @@ def _opening(evaluation: Evaluation, intended_use: str) -> str:
 
 
 def _in_short(evaluation: Evaluation) -> str:
-    sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in headline_sentences(evaluation))
+    sentences = "".join(f"<li>{_flowing(sentence)}</li>" for sentence in headline_sentences(evaluation))
     return f'<h2>In short</h2><div class="short"><ul>{sentences}</ul></div>'
+
+
+def _flowing(words: str) -> str:
+    """Escaped, with "95 %" kept on one line."""
+    return escape(words).replace(" %", "\u00a0%")
 
 
 def _caveats(evaluation: Evaluation) -> str:
     if not evaluation.notes:
         return ""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in evaluation.notes)
+    notes = "".join(f"<li>{_flowing(note)}</li>" for note in evaluation.notes)
     return f'<h2>What to bear in mind</h2><div class="caveats"><ul>{notes}</ul></div>'
 
 
@@ -207,9 +212,9 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _definitions(evaluation: Evaluation) -> str:
     terms = {entry.title: entry.metric.definition for entry in shown(evaluation).values()}
     terms["95 % interval"] = (
-        f"From {evaluation.resamples} resamples: as many {evaluation.split_by}s as there are were "
-        " drawn with replacement, each with all their cases, and the figure computed again. 95 % of the "
-        "results lie within. For shares of 0 and 100 %, which resampling cannot vary, it is the exact binomial interval."
+        f"From {evaluation.resamples} resamples: as many {evaluation.split_by}s as there are were drawn with "
+        "replacement, each with all their cases, and the figure computed again. 95 % of the results lie within. For shares of 0 and "
+        "100 %, which resampling cannot vary, it is the exact binomial interval."
     )
     if evaluation.tolerance is not None:
         terms["Tolerance"] = f"{evaluation.tolerance:g} {evaluation.unit}, for the surface Dice."
@@ -222,6 +227,6 @@ def _terms(terms: Mapping[str, str]) -> str:
 
 def _footer(evaluation: Evaluation) -> str:
     return (
-        f"<footer>{escape(evaluation.not_a_medical_device)} Made by Osler; bootstrap seed {evaluation.seed}. The same figures "
-        "in full precision are in metrics.json beside this page.</footer>"
+        f"<footer>{escape(evaluation.not_a_medical_device)} Made by Osler; bootstrap seed {evaluation.seed}. The same "
+        "figures in full precision are in metrics.json beside this page.</footer>"
     )

@@ -61,7 +61,7 @@ def _headline_caption(evaluation: Evaluation) -> str:
 
 
 def by_label(evaluation: Evaluation) -> str:
-    """A table with one row per label; nothing where there is one label only, or two of which one is the positive one."""
+    """The figures of each label; nothing where there is one label only."""
     if len(evaluation.per_class) < 2:
         return ""
     entries = shown(evaluation)
@@ -131,8 +131,8 @@ def subgroups(evaluation: Evaluation) -> str:
         for value, figures in values.items()
     ]
     note = (
-        "The dashed line is all cases together. Hollow: too few patients for an interval. With many subgroups some differ "
-        "by chance."
+        "The dashed line is all cases together. Hollow: too few patients for an interval. With many subgroups some "
+        "differ by chance."
     )
     listed = _with_breaks(table(head, body, numeric=range(1, len(head))))
     return f'<h2>Subgroups</h2><figure class="wide">{picture}<figcaption>{escape(note)}</figcaption></figure>{listed}'
@@ -191,7 +191,7 @@ def _curves(evaluation: Evaluation) -> list[str]:
     if recall:
         lines, more = _worst_curves(evaluation, recall, "average_precision")
         svg = draw.curves(
-            lines,
+            {label: _steps(line) for label, line in lines.items()},
             _legend(evaluation, lines, "average_precision"),
             x_title="Recall (sensitivity)",
             y_title="Precision",
@@ -199,6 +199,13 @@ def _curves(evaluation: Evaluation) -> list[str]:
         )
         found.append(_figure("Precision and recall", svg, f"How clean the flagged cases stay as more are found.{more}"))
     return found
+
+
+def _steps(line: Line) -> Line:
+    """Precision holds back to the recall before: joining the points straight would flatter the model."""
+    before = (0.0, *line.x[:-1])
+    x = tuple(value for pair in zip(before, line.x, strict=True) for value in pair)
+    return Line(x=x, y=tuple(value for y in line.y for value in (y, y)))
 
 
 def _worst_curves(evaluation: Evaluation, lines: dict[str, Line], key: str) -> tuple[dict[str, Line], str]:

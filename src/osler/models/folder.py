@@ -1,7 +1,7 @@
 """The model folder: the only thing that passes from learning to inference.
 
     MODEL/
-      model.json            this file's ``ModelInfo``: schema version, what it is for, members, SHA-256 of every other file
+      model.json            ``ModelInfo``: schema version, what it is for, members, SHA-256 of every other file
       plan.json             the ``Plan``
       performance.json      what it scored on cases that training and calibration never saw, with intervals
       card.md               the model card

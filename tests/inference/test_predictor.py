@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osler.datasets.preparation import Prepared, prepare
+from osler.errors import ModelError, Unknown, Unsuitable, UsageError
+from osler.inference.predictor import Predictor, default_precision
+from osler.inference.probabilities import probabilities, softmax
+from osler.models.folder import Calibration
+from osler.studies.image import Image
+from tiny_models import make_model, make_plan, thresholds
+
+AFFINE = np.eye(4)
+
+
+def _volume(shape=(20, 14, 33), seed=0):
+    array = np.random.default_rng(seed).uniform(0, 300, (1, *shape)).astype(np.float32)
+    return Image(array, AFFINE)
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    plan = make_plan(mirror_axes=(0, 2))
+    return make_model(
+        tmp_path_factory.mktemp("m") / "seg", plan, *thresholds(1.0, 2.0, slope=3.0), members=2, onnx=True
+    )
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    plan = make_plan("classify", names=("low", "high"), dimensions=2, patch=(8, 8))
+    weights, bias = np.array([[-1.0], [1.0]]), np.array([1.5, -1.5])
+    return make_model(
+        tmp_path_factory.mktemp("m") / "cls", plan, weights, bias, calibration=Calibration(temperature=2.0)
+    )
+
+
+def _expected_member(prepared, member):
+    weights, bias = thresholds(1.0, 2.0, slope=3.0)
+    bias = bias.copy()
+    bias[-1] += member
+    return weights[:, 0].reshape(3, 1, 1, 1) * prepared.array + bias.reshape(3, 1, 1, 1)
+
+
+def test_an_ensemble_averages_the_members_probabilities(segmenter):
+    prepared = prepare([_volume()], segmenter.plan)
+    with Predictor(segmenter) as predictor:
+        answer = predictor.predict(prepared)
+    expected = np.mean([softmax(_expected_member(prepared, m)) for m in (0, 1)], axis=0)
+    assert answer.shape == (3, 20, 14, 33)
+    np.testing.assert_allclose(answer, expected, atol=2e-5)
+
+
+def test_one_member_can_be_asked_alone(segmenter):
+    prepared = prepare([_volume()], segmenter.plan)
+    with Predictor(segmenter, members=[1]) as predictor:
+        logits = predictor.logits(prepared)
+        np.testing.assert_allclose(logits, _expected_member(prepared, 1), atol=1e-4)
+        np.testing.assert_array_equal(probabilities(logits, segmenter.plan), predictor.predict(prepared))
+
+
+def test_mirroring_changes_nothing_for_a_network_without_a_side(segmenter):
+    prepared = prepare([_volume((16, 16, 16))], segmenter.plan)
+    with Predictor(segmenter) as plain, Predictor(segmenter, mirror=True) as mirrored:
+        np.testing.assert_allclose(plain.predict(prepared), mirrored.predict(prepared), atol=1e-6)
+
+
+def test_mirroring_is_refused_where_the_plan_forbids_it(classifier):
+    with pytest.raises(UsageError, match="not trained on mirrored studies"):
+        Predictor(classifier, mirror=True)
+
+
+def test_both_engines_agree(segmenter):
+    prepared = prepare([_volume()], segmenter.plan)
+    with Predictor(segmenter) as one, Predictor(segmenter, engine="onnxruntime") as other:
+        first, second = one.predict(prepared), other.predict(prepared)
+    np.testing.assert_allclose(first, second, atol=1e-3)
+    assert (first.argmax(0) == second.argmax(0)).mean() >= 0.999
+
+
+def test_studies_together_get_the_same_answers_as_alone(classifier):
+    images = [Image(np.random.default_rng(n).uniform(0, 300, (1, 8 + n % 2, 8))) for n in range(40)]
+    studies = [prepare([image], classifier.plan) for image in images]
+    with Predictor(classifier) as predictor:
+        together = predictor.predict_many(studies)
+        alone = [predictor.predict(study) for study in studies]
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_the_calibration_divides_the_logits(classifier):
+    prepared = prepare([_volume((8, 8), seed=3)], classifier.plan)
+    with Predictor(classifier) as predictor:
+        np.testing.assert_allclose(predictor.predict(prepared), softmax(predictor.logits(prepared) / 2), rtol=1e-5)
+    with Predictor(classifier, calibration=Calibration(temperature=5.0)) as predictor:
+        np.testing.assert_allclose(predictor.predict(prepared), softmax(predictor.logits(prepared) / 5), rtol=1e-5)
+
+
+def test_an_answer_that_is_not_finite_is_refused(segmenter):
+    prepared = prepare([_volume()], segmenter.plan)
+    spoilt = Prepared(np.full_like(prepared.array, np.nan), prepared.trace)
+    with Predictor(segmenter) as predictor, pytest.raises(Unsuitable, match="not finite"):
+        predictor.predict(spoilt)
+
+
+def test_float32_unless_training_checked_bf16(segmenter, tmp_path):
+    assert default_precision(segmenter) == "float32"
+    checked = make_model(tmp_path / "m", make_plan(), *thresholds(1.0, 2.0), lineage={"precision": "bf16"})
+    assert default_precision(checked) == "bf16"
+
+
+def test_a_changed_graph_is_refused(tmp_path):
+    model = make_model(tmp_path / "m", make_plan(), *thresholds(1.0, 2.0))
+    (tmp_path / "m" / "graphs" / "member0.bin").write_bytes(b"0")
+    with pytest.raises(ModelError, match=r"member0\.bin .* was changed"), Predictor(model):
+        pass
+
+
+def test_an_engine_without_its_graph_says_which_there_are(classifier):
+    with pytest.raises(ModelError, match=r"no \.onnx graph.*\.xml"), Predictor(classifier, engine="onnxruntime"):
+        pass
+
+
+def test_mistakes_are_answered(segmenter):
+    with pytest.raises(UsageError, match="members"):
+        Predictor(segmenter, members=[2])
+    with pytest.raises(Unknown, match="no engine"), Predictor(segmenter, engine="magic"):
+        pass
+    with pytest.raises(ModelError, match="not loaded"):
+        Predictor(segmenter).predict(prepare([_volume()], segmenter.plan))

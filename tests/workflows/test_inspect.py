@@ -101,11 +101,13 @@ def test_copies_on_both_sides_of_a_split_are_an_error(classes):
     assert found.splits == {"train": 21, "test": 3}
 
 
-def test_copies_with_two_answers_are_a_warning_and_plain_copies_a_note(classes):
-    found = inspect(classes(arrays={1: picture(2), 5: picture(7)}))
+def test_copies_with_two_answers_or_two_patients_are_warnings_and_plain_copies_a_note(classes):
+    changes = {1: {"patient": "P2"}, 5: {"patient": "P7"}}
+    found = inspect(classes(changes, arrays={1: picture(2), 5: picture(7), 9: picture(11)}))
     assert problem(found, "different answers").cases == ("p1", "p2")
+    assert problem(found, "under different patients").cases == ("p9", "p11")
     assert problem(found, "exact copies").cases == ("p5", "p7")
-    assert [p.severity for p in found.problems] == ["warning", "note"]
+    assert [p.severity for p in found.problems] == ["warning", "warning", "note"]
 
 
 def test_a_patient_on_both_sides_is_an_error(classes):

@@ -56,6 +56,7 @@ class Duplicates(_Frozen):
     splits: tuple[str, ...]
     across: bool
     answers_differ: bool
+    patients_differ: bool
 
 
 def find_problems(dataset: Dataset, facts: Sequence[CaseFacts], unreadable: Mapping[str, str]) -> tuple[Problem, ...]:
@@ -113,6 +114,7 @@ def _group(records: Sequence[Record]) -> Duplicates:
         splits=tuple(splits),
         across=len(splits) > 1,
         answers_differ=len({record.target for record in records}) > 1,
+        patients_differ=len({record.patient for record in records}) > 1,
     )
 
 
@@ -165,7 +167,8 @@ def _duplicates(groups: Sequence[Duplicates]) -> list[Problem]:
 
     across = [group for group in groups if group.across]
     differing = [group for group in groups if group.answers_differ]
-    within = [group for group in groups if not group.across and not group.answers_differ]
+    torn = [group for group in groups if group.patients_differ and not group.splits]
+    within = [group for group in groups if not (group.across or group.answers_differ or group in torn)]
     problems = []
     if across:
         what = f"the same pixels on both sides of the given split ({len(across)} groups), so scores will look too good"
@@ -173,6 +176,9 @@ def _duplicates(groups: Sequence[Duplicates]) -> list[Problem]:
     if differing:
         what = f"the same pixels with different answers ({len(differing)} groups)"
         problems.append(_problem("warning", what, cases(differing), "decide which answer is right"))
+    if torn:
+        what = f"the same pixels under different patients ({len(torn)} groups), which a split may tear apart"
+        problems.append(_problem("warning", what, cases(torn), "find out whose they are"))
     if within:
         what = f"exact copies of one another on one side ({len(within)} groups)"
         problems.append(_problem("note", what, cases(within), "nothing: copies stay together when cases are split"))

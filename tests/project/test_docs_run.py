@@ -1,7 +1,7 @@
 """The documentation holds: its links lead somewhere, and its blocks marked ``run`` run.
 
 Blocks run page by page in a folder with small data under the names that the pages use. What a page says of time is
-kept short: ``--budget 15m`` becomes ``--steps 4``. A page that trains no model itself finds one.
+kept short: ``--budget 15m``, or no budget, becomes ``--steps 4``. A page that trains no model itself finds one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _TRAINS = re.compile(r"osler train (?!.*--plan-only)|osler\.train\(")
 
 
 def _shortened(code: str) -> str:
-    return re.sub(r'budget="\w+"', "steps=4", re.sub(r"--budget \w+", "--steps 4", code))
+    code = re.sub(r'budget="\w+"', "steps=4", re.sub(r"--budget \w+", "--steps 4", code))
+    return re.sub(r"osler train (?!.*--steps)", "osler train --steps 4 ", code)
 
 
 def _run(block: Block, folder: Path) -> None:

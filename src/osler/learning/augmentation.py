@@ -25,7 +25,7 @@ class Draw:
     """The parameters of one batch of B.
 
     ``affine`` (B, D, D) maps centred output voxels to centred source voxels; ``shift`` (B, D) in voxels; ``elastic``
-    (B, D, *coarse) in voxels. The intensity parameters are (B,); where ``chosen[name]`` (B,) is false they do not apply.
+    (B, D, *coarse) in voxels. The intensity parameters are (B,) and do not apply where ``chosen[name]`` is false.
     ``noise_seed`` seeds the noise field, which is drawn on the device.
     """
 
@@ -120,7 +120,7 @@ def draw(plan: AugmentationPlan, patch: tuple[int, ...], count: int, generator: 
 
 
 def _grid(drawn: Draw, patch: tuple[int, ...], source: tuple[int, ...], device: torch.device) -> Tensor:
-    """(B, *patch, D) sampling positions in grid_sample's coordinates (last axis first, −1 to 1, align_corners=False)."""
+    """(B, *patch, D) sampling positions in grid_sample's coordinates (last axis first, −1 to 1, faces aligned)."""
     axes = [torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in patch]
     places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # (*patch, D) centred output voxels
     moved = torch.einsum("...d,bed->b...e", places, drawn.affine.to(device))
@@ -157,7 +157,8 @@ def _low_resolution(x: Tensor, factor: Tensor) -> Tensor:
     """Each sample is shrunk by its own factor (nearest) and brought back (linear), as if acquired coarser."""
     mode = "bilinear" if x.ndim == 4 else "trilinear"
     rows = []
-    for sample, scale in zip(x.split(1), factor.tolist(), strict=True):
+    for row, scale in enumerate(factor.tolist()):
+        sample = x[row : row + 1]
         small = [max(2, round(size * scale)) for size in sample.shape[2:]]
         shrunk = functional.interpolate(sample, size=small, mode="nearest-exact")
         rows.append(functional.interpolate(shrunk, size=sample.shape[2:], mode=mode, align_corners=False))
@@ -192,7 +193,7 @@ def _erase(x: Tensor, numbers: Tensor) -> Tensor:
             length = max(1, int(size * (0.1 + 0.25 * drawn[axis])))
             start = int(drawn[dimensions + axis] * (size - length + 1))
             box.append(slice(start, start + length))
-        x[(row, slice(None), *box)] = x[row].mean()
+        x[row][(slice(None), *box)] = x[row].mean()
     return x
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
 
@@ -39,11 +38,11 @@ def export_member(network: Network, plan: Plan, folder: Path, number: int, *, st
 
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     (folder / "graphs").mkdir(exist_ok=True)
-    network = network.cpu().float().eval().to(memory_format=torch.contiguous_format)
+    network = network.cpu().float().eval()
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     save_file(weights, folder / "weights" / f"member{number}.safetensors")
     onnx = folder / "graphs" / f"member{number}.onnx"
-    onnx.write_bytes(_to_onnx(network, plan))
+    _to_onnx(network, plan, onnx)
     _to_openvino(onnx, folder / "graphs" / f"member{number}.xml")
     return Member(
         weights=f"weights/member{number}.safetensors",
@@ -53,8 +52,7 @@ def export_member(network: Network, plan: Plan, folder: Path, number: int, *, st
     )
 
 
-def _to_onnx(network: Network, plan: Plan) -> bytes:
-    stream = io.BytesIO()
+def _to_onnx(network: Network, plan: Plan, target: Path) -> None:
     example = torch.zeros(2, plan.inputs, *plan.patch)
     with warnings.catch_warnings():
         # the tracer warns of shape comparisons; the patch is fixed, so they are constants by intention
@@ -62,14 +60,13 @@ def _to_onnx(network: Network, plan: Plan) -> bytes:
         torch.onnx.export(
             _Positional(network),
             (example,),
-            stream,
+            target,
             input_names=["image"],
             output_names=["logits"],
             dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
             opset_version=17,
             dynamo=False,
         )
-    return stream.getvalue()
 
 
 def _to_openvino(onnx: Path, target: Path) -> None:

@@ -20,20 +20,20 @@ class Recorder:
     def __init__(self, folder: Path, *, from_step: int = 0) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=from_step or None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder), purge_step=from_step or None)
 
     def step(self, step: int, loss: float, learning_rate: float) -> None:
         """One training step."""
-        self._writer.add_scalar("training/loss", loss, step)  # type: ignore[no-untyped-call]
-        self._writer.add_scalar("training/learning_rate", learning_rate, step)  # type: ignore[no-untyped-call]
+        self._writer.add_scalar("training/loss", loss, step)
+        self._writer.add_scalar("training/learning_rate", learning_rate, step)
 
     def score(self, step: int, score: float) -> None:
         """One validation."""
-        self._writer.add_scalar("validation/score", score, step)  # type: ignore[no-untyped-call]
+        self._writer.add_scalar("validation/score", score, step)
 
     def close(self) -> None:
         """Flush to disk."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 def draw_curves(losses: Sequence[Point], scores: Sequence[Point], path: Path, *, title: str, score_name: str) -> None:
@@ -53,7 +53,7 @@ def draw_curves(losses: Sequence[Point], scores: Sequence[Point], path: Path, *,
     smoothed = [
         (losses[n][0], sum(p[1] for p in losses[max(0, n - 24) : n + 1]) / min(n + 1, 25)) for n in range(len(losses))
     ]
-    _panel(pen, (70, 70, 530, 390), smoothed, _LOSS, f"training loss (mean of 25 steps)", font)
+    _panel(pen, (70, 70, 530, 390), smoothed, _LOSS, "training loss (mean of 25 steps)", font)
     _panel(pen, (620, 70, 1080, 390), list(scores), _SCORE, f"validation: {score_name}", font)
     picture.save(path)
 
@@ -73,7 +73,7 @@ def _panel(
         pen.text((left + 20, top + 20), "nothing recorded", fill=_INK, font=font)
         return
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    x_high, y_low, y_high = max(max(xs), 1), min(ys), max(ys)
+    x_high, y_low, y_high = max(*xs, 1), min(ys), max(ys)
     span = (y_high - y_low) or max(abs(y_high), 1e-3)
     y_low, y_high = y_low - 0.05 * span, y_high + 0.05 * span
     for n in range(5):

@@ -1,4 +1,4 @@
-"""The torch engine: runs a member's safetensors weights. Comes to inference through the ``osler.engines`` entry point."""
+"""The torch engine: runs a member's safetensors weights; inference finds it by the entry point ``osler.engines``."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -65,12 +66,13 @@ def make_fabric(plan: Plan, *, device: str = "auto", several: bool = True) -> Fa
         device: "auto", "cpu" or "cuda".
         several: False keeps to this process even under ``torchrun`` (for measuring steps).
     """
-    from lightning_fabric.plugins.environments import TorchElasticEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     several = several and TorchElasticEnvironment.detect()
     accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = "bf16-mixed" if plan.precision == "bf16" else "32-true"
     processes = TorchElasticEnvironment().world_size() if several else 1
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces its precision at every start
     fabric = Fabric(
         accelerator=accelerator,
         devices=processes if several else 1,

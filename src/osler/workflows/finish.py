@@ -7,6 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,7 +25,7 @@ from osler.inference.calibrate import collect, fit, join
 from osler.inference.predictor import Predictor
 from osler.models.folder import Calibration, DataSummary, Member, Model, ModelInfo, seal
 from osler.progress import Progress
-from osler.workflows.evaluate import evaluate_members
+from osler.workflows.measure import Part, measure_parts
 from osler.workflows.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -89,12 +90,7 @@ def finish(
     info = info.model_copy(update={"calibration": _calibrate(model, trained)})
     model = seal(staging, info)
     clock.lap("calibration")
-    evaluation, pictures = evaluate_members(
-        model,
-        [(number, member.dataset, member.records("test")) for number, member in enumerate(trained)],
-        mirror=mirror,
-        progress=progress,
-    )
+    evaluation, pictures = _evaluate(model, trained, mirror=mirror, progress=progress)
     if evaluation is not None:
         facts = _facts(model, trained)
         write_page(
@@ -153,6 +149,24 @@ def _calibrate(model: Model, trained: Sequence[Trained]) -> Calibration:
     return fit(model.plan, join(collected))
 
 
+def _evaluate(
+    model: Model, trained: Sequence[Trained], *, mirror: bool, progress: Progress
+) -> tuple[Evaluation | None, dict[str, bytes]]:
+    """Each member on the test cases of its own fold, which it has never seen, all together in one evaluation."""
+    with ExitStack() as stack:
+        parts = [
+            Part(stack.enter_context(Predictor(model, members=(number,), mirror=mirror)), member.dataset, records)
+            for number, member in enumerate(trained)
+            if (records := member.records("test"))
+        ]
+        if not parts:
+            return None, {}
+        measured = measure_parts(parts, split_by=model.info.data.split_by, progress=progress)
+    for name, reason in measured.failed.items():
+        progress.say(f"{name} could not be measured: {reason}")
+    return measured.evaluation, measured.pictures
+
+
 def _summary(trained: Sequence[Trained]) -> DataSummary:
     """Counts, and salted digests of the cases that any member has seen."""
     first = trained[0].dataset
@@ -184,14 +198,14 @@ def _default_use(plan: Plan, dataset: Dataset) -> str:
 
 
 def _facts(model: Model, trained: Sequence[Trained]) -> dict[str, str]:
-    data, plan = model.info.data, model.plan
+    data, plan, calibration = model.info.data, model.plan, model.info.calibration
     network = plan.network
     facts = {
         "Trained on": f"{data.train} cases of {data.name}; calibrated on {data.validation}, measured on {data.test}",
         "Split by": data.split_by,
         "Network": f"{network.family}, filters {', '.join(map(str, network.features))}; patch {plan.patch}",
         "Training": f"{', '.join(str(t.outcome.steps) for t in trained)} steps of {plan.batch}, seed {plan.seed}",
-        "Calibration": f"temperature {model.info.calibration.temperature:.3f} from {model.info.calibration.cases} cases",
+        "Calibration": f"temperature {calibration.temperature:.3f} from {calibration.cases} cases",
     }
     if len(trained) > 1:
         facts["Cross-validation"] = f"{len(trained)} folds; each case was measured by the member that had not seen it"

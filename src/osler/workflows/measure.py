@@ -5,7 +5,7 @@ Answers of a few numbers are kept until the end; a mask is scored as soon as it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from osler.assurance.evaluation import (
     evaluate_several,
     score_mask,
 )
-from osler.assurance.results import SplitBy
+from osler.assurance.results import CaseRow, SplitBy
 from osler.datasets.dataset import Dataset
 from osler.datasets.manifest import Record
 from osler.datasets.preparation import grid_difference, restore_labels
@@ -38,7 +38,7 @@ from osler.studies.geometry import Array
 from osler.studies.image import Image
 from osler.workflows.matching import Matching, match_labels
 
-__all__ = ["Measured", "evaluate_records"]
+__all__ = ["Measured", "Part", "evaluate_records", "measure_parts"]
 
 _STAGE = "evaluating"
 
@@ -51,6 +51,15 @@ class Measured:
     evaluation: Evaluation
     pictures: dict[str, bytes]
     failed: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Cases and the entered predictor that measures them."""
+
+    predictor: Predictor
+    dataset: Dataset
+    records: tuple[Record, ...]
 
 
 @dataclass
@@ -94,37 +103,64 @@ def evaluate_records(
         TooFew: when no case is left.
         Cancelled: when a stop was asked for; half of a test set measures nothing.
     """
-    matching = match_labels(dataset.labels, predictor.plan.labels)
-    chosen = [record for record in records if record.answered]
-    if not chosen:
+    part = Part(predictor, dataset, tuple(records))
+    return measure_parts(
+        [part], name=name, split_by=split_by, seed=seed, pictures=pictures, progress=progress, cancel=cancel
+    )
+
+
+def measure_parts(
+    parts: Sequence[Part],
+    *,
+    name: str = "",
+    split_by: SplitBy | None = None,
+    seed: int = 0,
+    pictures: int = 6,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Measured:
+    """As ``evaluate_records``, over several parts that are measured as one: the folds of a cross-validation, each with
+    the member that has not seen it. All parts have one label set and one plan."""
+    matching = match_labels(parts[0].dataset.labels, parts[0].predictor.plan.labels)
+    parts = [Part(p.predictor, p.dataset, tuple(r for r in p.records if r.answered)) for p in parts]
+    total = sum(len(part.records) for part in parts)
+    if not total:
         raise TooFew("there is no case with an answer to measure on", remedy="bring labelled cases")
     sink, token = progress or Silent(), cancel or CancelToken()
     kept = _Kept()
-    sink.start(_STAGE, len(chosen), "cases")
-    for answer in stream(predictor, _sources(predictor, dataset, chosen), cancel=token):
-        _keep(kept, answer, predictor, dataset, matching)
-        sink.advance(_STAGE, 1)
-        if answer.key.name in kept.failed:
-            sink.say(f"{answer.key.name} is left out: {kept.failed[answer.key.name]}")
+    sink.start(_STAGE, total, "cases")
+    for part in parts:
+        _predict_part(part, kept, matching, sink, token)
     token.raise_if_cancelled()
     if not kept.records:
         raise TooFew(
-            f"none of the {len(chosen)} cases could be used; the first: {next(iter(kept.failed.values()))}",
+            f"none of the {total} cases could be used; the first: {next(iter(kept.failed.values()))}",
             remedy="check that these data are of the kind that the model was trained on",
         )
-    evaluation = _noted(
-        _evaluation(kept, predictor, name=name or dataset.manifest.name, split_by=split_by, seed=seed), kept, matching
-    )
-    drawn = _draw_worst(evaluation, predictor, dataset, kept, matching, pictures)
+    first = parts[0]
+    figures = _evaluation(kept, first.predictor, name=name or first.dataset.manifest.name, split_by=split_by, seed=seed)
+    evaluation = _noted(figures, kept, matching)
+    worst = {row.name: row for row in evaluation.per_case[:pictures]}
+    drawn = {}
+    for part in parts:
+        drawn.update(_draw(worst, part, matching))
     sink.finish(_STAGE)
-    return Measured(evaluation, drawn, kept.failed)
+    return Measured(evaluation, {case: drawn[case] for case in worst}, kept.failed)
+
+
+def _predict_part(part: Part, kept: _Kept, matching: Matching, sink: Progress, token: CancelToken) -> None:
+    for answer in stream(part.predictor, _sources(part.predictor, part.dataset, part.records), cancel=token):
+        _keep(kept, answer, part.dataset, matching)
+        sink.advance(_STAGE, 1)
+        if answer.key.name in kept.failed:
+            sink.say(f"{answer.key.name} is left out: {kept.failed[answer.key.name]}")
 
 
 def _sources(predictor: Predictor, dataset: Dataset, records: Sequence[Record]) -> Any:
     return ((record, partial(images_of, dataset, record, predictor.plan)) for record in records)
 
 
-def _keep(kept: _Kept, answer: Answer[Record], predictor: Predictor, dataset: Dataset, matching: Matching) -> None:
+def _keep(kept: _Kept, answer: Answer[Record], dataset: Dataset, matching: Matching) -> None:
     record = answer.key
     try:
         image, trace, output = answer.usable
@@ -186,14 +222,12 @@ def _noted(evaluation: Evaluation, kept: _Kept, matching: Matching) -> Evaluatio
     return evaluation.model_copy(update={"notes": tuple(notes)})
 
 
-def _draw_worst(
-    evaluation: Evaluation, predictor: Predictor, dataset: Dataset, kept: _Kept, matching: Matching, count: int
-) -> dict[str, bytes]:
+def _draw(rows: Mapping[str, CaseRow], part: Part, matching: Matching) -> dict[str, bytes]:
     """The worst cases are predicted once more, so that no image has to be kept for them."""
-    rows = {row.name: row for row in evaluation.per_case[:count]}
-    by_name = {record.name: record for record in kept.records}
+    predictor, dataset = part.predictor, part.dataset
+    chosen = [record for record in part.records if record.name in rows]
     drawn = {}
-    for answer in stream(predictor, _sources(predictor, dataset, [by_name[name] for name in rows])):
+    for answer in stream(predictor, _sources(predictor, dataset, chosen)):
         image, trace, output = answer.usable
         decoded = DECODERS[predictor.plan.task].decode(output, trace, predictor.plan, predictor.calibration)
         name = answer.key.name

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from osler.assurance.evaluation import Evaluation
-from osler.datasets import assign_splits, folds_of, open_dataset
 from osler.datasets.dataset import Dataset
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
+from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import Record, Split
 from osler.datasets.measure import measure
 from osler.datasets.plan import Plan, TaskName
 from osler.datasets.planner import Timings, make_plan, override, task_of
+from osler.datasets.split_report import describe_splits
+from osler.datasets.splits import assign_splits
+from osler.datasets.splits import folds as make_folds
 from osler.datasets.store import PreparedStore
-from osler.errors import Cancelled, PathNotFound, PlanError, TooFew, UsageError
+from osler.errors import PathNotFound, PlanError, TooFew
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.workflows.durations import format_duration, parse_duration
@@ -224,11 +227,14 @@ def _dotted(raw: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _split(opened: Dataset, request: _Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
     """One dataset with splits per fold, and what the user should know about them."""
     if request.folds > 1:
-        parts, report = folds_of(opened, request.folds, seed=request.seed)
+        parts = make_folds(opened, request.folds, seed=request.seed, progress=progress)
     else:
-        part, report = assign_splits(opened, seed=request.seed)
-        parts = [part]
-    notes = report.notes()
+        parts = [assign_splits(opened, seed=request.seed, progress=progress)]
+    report = describe_splits(parts[0], progress=progress)
+    counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
+    notes = [f"split by {report.by}: {counts}", *report.warnings]
+    if opened.manifest.patients == "pattern" and opened.manifest.proposed_pattern:
+        notes.append(f"patients are taken from the names by {opened.manifest.proposed_pattern} (off: --patient none)")
     for note in notes:
         progress.say(note)
     return parts, notes

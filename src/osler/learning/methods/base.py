@@ -47,13 +47,13 @@ class Method(ABC):
         for name, module in self.modules.items():
             if self.plan.channels_last:
                 layout = torch.channels_last if self.plan.dimensions == 2 else torch.channels_last_3d
-                module = module.to(memory_format=layout)  # type: ignore[call-overload]
+                module.to(memory_format=layout)  # type: ignore[call-overload]
             wrapped = fabric.setup(module, self.optimisers[name])
             self.modules[name], self.optimisers[name] = wrapped
 
     @abstractmethod
     def step(self, batch: Batch, *, progress: float, generator: torch.Generator) -> dict[str, float]:
-        """One training step. ``progress`` is how much of the run is done (0 to 1). Returns figures to log (``loss``)."""
+        """One training step; ``progress`` is how much of the run is done (0 to 1). Returns figures to log."""
 
     @abstractmethod
     def outputs(self, image: Tensor) -> dict[str, Tensor]:

@@ -15,10 +15,10 @@ __all__ = ["ConvBlock", "Network", "ResidualBlock", "conv", "initialise", "make_
 class Network(nn.Module, ABC):
     """The story: built from a ``Plan``, trained by a method, traced once for export.
 
-    Named tensors come in and go out. In: ``"image"`` (B, C, *spatial), normalised, and optionally ``"presence"`` (B, C),
-    1 where the channel was acquired and 0 where it is missing. Out: ``"logits"`` (B, outputs[, *spatial]), and while
-    training optionally ``"deep"``, a list of logits at coarser scales. A family implements ``map_image``; it is generic
-    in 2D and 3D, takes its normalisation from the plan and does not need BatchNorm.
+    Named tensors come in and go out. In: ``"image"`` (B, C, *spatial), normalised, and optionally ``"presence"``
+    (B, C), 1 where the channel was acquired and 0 where it is missing. Out: ``"logits"`` (B, outputs[, *spatial]), and
+    while training optionally ``"deep_1"``, ``"deep_2"``, logits at coarser scales. A family implements ``map_image``;
+    it is generic in 2D and 3D, takes its normalisation from the plan and does not need BatchNorm.
     Every family passes ``tests/conformance/test_networks.py``.
     """
 

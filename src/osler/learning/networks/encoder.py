@@ -1,4 +1,4 @@
-"""Residual encoder with a pooled linear head, generic in 2D and 3D (He et al. 2016): for answers about a whole study."""
+"""Residual encoder with a pooled linear head, generic in 2D and 3D (He et al. 2016), for answers about a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residual-encoder U-Net, generic in 2D and 3D (Ronneberger et al. 2015; residual encoder as in Isensee et al. 2024)."""
+"""Residual-encoder U-Net, generic in 2D and 3D (Ronneberger et al. 2015; residual: Isensee et al. 2024)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class UNet(Network):
         )
 
     def map_image(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, C, *S) to ``logits`` (B, outputs, *S); while training with deep supervision also ``deep_1``, ``deep_2``."""
+        """(B, C, *S) to ``logits`` (B, outputs, *S), and ``deep_n`` when trained with deep supervision."""
         skips = []
         x = image
         for stage in self.stages:

@@ -29,8 +29,8 @@ class Scorer(ABC):
 
 
 class Task(ABC):
-    """The story: made from a plan; ``encode`` turns each case's target into a tensor once; ``loss`` is called every step,
-    a fresh ``scorer`` at every validation. The decoder from raw output to findings is ``inference.decoders`` under the
+    """The story: made from a plan; ``encode`` turns each case's target into a tensor; ``loss`` is called every step, a
+    fresh ``scorer`` at every validation. The decoder from raw output to findings is ``inference.decoders`` under the
     same name, in NumPy. Every task passes ``tests/conformance/test_tasks.py``.
     """
 

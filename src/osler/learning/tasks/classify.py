@@ -25,7 +25,7 @@ def rank_auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
 
 
 class _MeanAuc(Collected):
-    """Mean one-against-rest AUC, less a hundredth of the log loss so that equal rankings prefer honest probabilities."""
+    """Mean one-against-rest AUC, less a hundredth of the log loss: of equal rankings the honest one wins."""
 
     def value(self) -> float:
         logits, answers = self.arrays()

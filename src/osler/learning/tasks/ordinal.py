@@ -1,4 +1,4 @@
-"""Grades in ascending order, by cumulative links: output k is the logit of "the grade is above k" (Frank & Hall 2001)."""
+"""Grades in ascending order, by cumulative links: output k is the logit of "above grade k" (Frank & Hall 2001)."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_a_list_that_leads_out_of_the_folder_is_refused(model):
     outside = model.path.parent / "secret.json"
     outside.write_text("{}")
     _edit(model.path / "model.json", files={**model.info.files, "../secret.json": sha256_of(outside)})
-    with pytest.raises(ModelError, match="missing or was changed"):
+    with pytest.raises(ModelError, match=r"missing or was changed"):
         Model.open(model.path).file("../secret.json")
 
 

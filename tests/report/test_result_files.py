@@ -113,7 +113,7 @@ def test_an_existing_summary_is_not_overwritten_either(tmp_path):
 
 def test_an_output_that_is_a_file_is_a_storage_error(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(StorageError, match=r"cannot write"):
         ensure_free(tmp_path / "out", ["a"], force=False)
 
 
@@ -124,6 +124,6 @@ def test_a_full_disk_is_a_storage_error_and_leaves_no_half_file(tmp_path, monkey
             device.write(data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageError, match="No space left"):
+    with pytest.raises(StorageError, match=r"No space left"):
         write_study(tmp_path / "x", FINDINGS, image=Image(np.zeros((1, 2, 2))))
     assert list((tmp_path / "x").iterdir()) == []

@@ -158,7 +158,7 @@ def test_grades_put_the_farthest_miss_first() -> None:
         resamples=50,
     )
     assert found.per_case[0].name == "a"
-    assert found.per_case[0].score == -3
+    assert found.per_case[0].score == 3
     assert found.metrics["grade_error"].value == 1
 
 

@@ -114,6 +114,30 @@ def test_the_page_says_first_that_it_is_not_a_medical_device_and_how_many_patien
     assert "nan" not in re.sub(r"data:[^\"]*", "", page).lower().replace("nano", "")
 
 
+@ALL_KINDS
+def test_a_single_case_still_makes_a_page_and_a_card(kind: str) -> None:
+    found = evaluation(kind, cases=1)
+    assert "no interval" in page_html(found)
+    assert "no interval" in model_card("m", found)
+
+
+def test_data_without_the_positive_class_say_so_instead_of_a_figure() -> None:
+    label = LabelSet(kind="classes", labels=(Label(name="normal", value=0), Label(name="pneumonia", value=1)))
+    names, columns = list("abcdef"), [{"sex": "FM"[i % 2]} for i in range(6)]
+    scores = np.array([[0.9, 0.1]] * 6)
+    found = evaluate_classes(label, names, names, np.zeros(6, int), scores, columns, resamples=20)
+    assert headline_sentences(found)[0].startswith("None of these patients has pneumonia")
+    assert "Subgroups" in page_html(found)
+
+
+def test_masks_that_are_empty_everywhere_make_a_page() -> None:
+    label = LabelSet(kind="mask", labels=(Label(name="tumour", value=1),))
+    scores = [score_mask(np.zeros((4, 4)), np.zeros((4, 4)), label, (1, 1), True)] * 3
+    found = evaluate_masks(label, scores, list("abc"), list("abc"), [{"s": "x"}, {"s": "y"}, {"s": "y"}], resamples=20)
+    assert found.metrics["dice"].value is None
+    assert "none of the patients has it" in page_html(found)
+
+
 def test_every_metric_on_the_page_is_defined_at_its_end() -> None:
     found = evaluation("mask")
     page = page_html(found)

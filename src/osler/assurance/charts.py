@@ -41,14 +41,14 @@ class _Plot:
 
     def axes(self, x_title: str, y_title: str) -> None:
         """Grid, ticks and titles."""
-        for tick in ticks(*self.x_range):
+        for tick in _ticks(*self.x_range):
             px, _ = self.at(tick, self.y_range[0])
             self.parts.append(f'<line class="grid" x1="{px}" x2="{px}" y1="{self.top}" y2="{self.bottom}"/>')
-            self.text(px, self.bottom + 17, tick_text(tick), anchor="middle")
-        for tick in ticks(*self.y_range):
+            self.text(px, self.bottom + 17, _tick_text(tick), anchor="middle")
+        for tick in _ticks(*self.y_range):
             _, py = self.at(self.x_range[0], tick)
             self.parts.append(f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{py}" y2="{py}"/>')
-            self.text(self.left - 7, py + 4, tick_text(tick), anchor="end")
+            self.text(self.left - 7, py + 4, _tick_text(tick), anchor="end")
         self.text((self.left + self.right) / 2, self.height - 8, x_title, anchor="middle", kind="axis")
         middle = (self.top + self.bottom) / 2
         turn = f'transform="rotate(-90 14 {middle})"'
@@ -83,7 +83,7 @@ def _svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{words}">{"".join(parts)}</svg>'
 
 
-def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
+def _ticks(low: float, high: float, *, about: int = 5) -> list[float]:
     """Round numbers between low and high."""
     raw = (high - low) / about
     power = 10 ** math.floor(math.log10(raw))
@@ -92,7 +92,7 @@ def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
     return [float(round(n * step, 10)) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def tick_text(value: float) -> str:
+def _tick_text(value: float) -> str:
     """A tick's number, with a true minus sign."""
     return f"{value:g}".replace("-", "−")
 
@@ -214,10 +214,10 @@ def strips(values: Mapping[str, Sequence[tuple[str, float]]], *, x_title: str, t
     start = max(0.0, math.floor((lowest - 0.02) * 10) / 10)
     plot = _Plot((start, 1.0), (0, 1), width=760, height=62 + 64 * max(len(values), 1))
     plot.left = 40 + min(170, max((7 * len(label) for label in values), default=0))
-    for tick in ticks(start, 1.0):
+    for tick in _ticks(start, 1.0):
         px, _ = plot.at(tick, 0)
         plot.parts.append(f'<line class="grid" x1="{px}" x2="{px}" y1="{plot.top}" y2="{plot.bottom}"/>')
-        plot.text(px, plot.bottom + 17, tick_text(tick), anchor="middle")
+        plot.text(px, plot.bottom + 17, _tick_text(tick), anchor="middle")
     plot.text((plot.left + plot.right) / 2, plot.height - 8, x_title, anchor="middle", kind="axis")
     for i, (label, row) in enumerate(values.items()):
         _strip(plot, plot.top + 64 * i + 32, label, row, i)
@@ -290,12 +290,14 @@ def forest(
     known = [b * scale for _, _, f, _ in rows for b in (f.value, f.low, f.high) if b is not None]
     known += [b * scale for b in (overall.value, overall.low, overall.high) if b is not None]
     blocks = len(dict.fromkeys(column for column, *_ in rows))
-    plot = _Plot(_room(np.array(known)), (0, 1), width=760, height=_BOTTOM + _TOP + 24 * (len(rows) + blocks) + 6)
+    plot = _Plot(
+        _room(np.array(known or [0.0, 1.0])), (0, 1), width=760, height=_BOTTOM + _TOP + 24 * (len(rows) + blocks) + 6
+    )
     plot.left, plot.right = 200, 540
-    for tick in ticks(*plot.x_range):
+    for tick in _ticks(*plot.x_range):
         px, _ = plot.at(tick, 0)
         plot.parts.append(f'<line class="grid" x1="{px}" x2="{px}" y1="{plot.top}" y2="{plot.bottom}"/>')
-        plot.text(px, plot.bottom + 17, tick_text(tick), anchor="middle")
+        plot.text(px, plot.bottom + 17, _tick_text(tick), anchor="middle")
     plot.text((plot.left + plot.right) / 2, plot.height - 8, x_title, anchor="middle", kind="axis")
     if overall.value is not None:
         px, _ = plot.at(overall.value * scale, 0)

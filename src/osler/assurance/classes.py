@@ -134,7 +134,8 @@ def _evaluate(
     metrics = figures_of(label_quantities(kind, answers), cohort.groups, drawing)
     subgroups, notes = subgroup_figures(cohort, lambda cases: label_quantities(kind, answers.take(cases)), drawing)
     rows = _rows(labels, answers, cohort)
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].score is None, rows[i].score or 0.0, rows[i].name))
+    sign = -1 if kind == "grades" else 1  # grades off are worse when high, probabilities when low
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].score is None, sign * (rows[i].score or 0.0), rows[i].name))
     positive = None if answers.positive_label is None else names[answers.positive_label]
     return Evaluation(
         task=task,
@@ -151,9 +152,9 @@ def _evaluate(
         decisions=_decisions(answers, names),
         curves={} if kind == "grades" else _curves(answers, names),
         reliability=_reliability(answers, names),
-        score_name="probability of the true answer" if kind != "grades" else "minus the grades it is off",
+        score_name="probability of the true answer" if kind != "grades" else "grades off",
         per_case=tuple(rows[i] for i in order),
-        per_patient=patient_rows(cohort, rows, worst_is_low=True),
+        per_patient=patient_rows(cohort, rows, worst_is_low=sign > 0),
         notes=(*common_notes(cohort, metrics, drawing.resamples), *_label_notes(answers, names), *notes),
         seed=drawing.seed,
         resamples=drawing.resamples,
@@ -258,10 +259,10 @@ def _words(names: Sequence[str], chosen: Array) -> str:
 
 
 def _score(labels: LabelSet, answers: Answers, case: int) -> float | None:
-    """How right the case is; the lowest is the worst."""
+    """What orders the cases: grades off, or the probability given to what is true (mean over known labels)."""
     if labels.kind == "grades":
         truth, predicted = answers.indices
-        return -float(abs(truth[case] - predicted[case]))
+        return float(abs(truth[case] - predicted[case]))
     if answers.truth is not None:
         return float(answers.scores[case, answers.truth[case]])
     known = answers.known[case]

@@ -177,7 +177,8 @@ def _first_upper(words: str) -> str:
 def _score_text(score: float | None) -> str:
     if score is None:
         return NO_VALUE
-    return (f"{score:.3f}" if abs(score) < 10 else f"{score:,.1f}").replace("-", "−")
+    digits = 0 if score == int(score) and score > 1 else 3 if abs(score) < 10 else 1
+    return f"{score:,.{digits}f}".replace("-", "−")
 
 
 def _picture(row: CaseRow, png: bytes, evaluation: Evaluation) -> str:
@@ -213,8 +214,8 @@ def _definitions(evaluation: Evaluation) -> str:
     terms = {entry.title: entry.metric.definition for entry in shown(evaluation).values()}
     terms["95 % interval"] = (
         f"From {evaluation.resamples} resamples: as many {evaluation.split_by}s as there are were drawn with "
-        "replacement, each with all their cases, and the figure computed again. 95 % of the results lie within. For shares of 0 and "
-        "100 %, which resampling cannot vary, it is the exact binomial interval."
+        "replacement, each with all their cases, and the figure computed again. 95 % of the results lie within. For "
+        "shares of 0 and 100 %, which resampling cannot vary, it is the exact binomial interval."
     )
     if evaluation.tolerance is not None:
         terms["Tolerance"] = f"{evaluation.tolerance:g} {evaluation.unit}, for the surface Dice."

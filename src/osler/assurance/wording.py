@@ -155,13 +155,21 @@ def _class_sentences(evaluation: Evaluation) -> list[str]:
 def _binary_sentences(evaluation: Evaluation, positive: str) -> list[str]:
     noun, metrics = case_noun(evaluation), evaluation.metrics
     share = metrics["sensitivity"].n / evaluation.cases
-    return [
-        f"Of 100 {noun} with {positive}, the model flags {_per_hundred(metrics['sensitivity'])}.",
-        f"Of 100 {noun} without {positive}, it wrongly flags {_per_hundred(metrics['specificity'], rest=True)}.",
-        f"Of 100 {noun} that it flags, {_per_hundred(metrics['precision'])} have {positive}; that holds where "
-        f"{100 * share:.0f} of 100 have it, as here, and is lower where it is rarer.",
-        *_ranking_and_calibration(evaluation, f"{noun} with {positive} from those without"),
+    found, cleared, right = metrics["sensitivity"], metrics["specificity"], metrics["precision"]
+    sentences = [
+        f"None of these {noun} has {positive}, so it is not known whether the model would find it."
+        if found.value is None
+        else f"Of 100 {noun} with {positive}, the model flags {_per_hundred(found)}.",
+        f"All of these {noun} have {positive}, so it is not known how often the model flags others."
+        if cleared.value is None
+        else f"Of 100 {noun} without {positive}, it wrongly flags {_per_hundred(cleared, rest=True)}.",
     ]
+    if right.value is not None and right.n and 0 < share < 1:
+        sentences.append(
+            f"Of 100 {noun} that it flags, {_per_hundred(right)} have {positive}; that holds where "
+            f"{100 * share:.0f} of 100 have it, as here, and is lower where it is rarer."
+        )
+    return [*sentences, *_ranking_and_calibration(evaluation, f"{noun} with {positive} from those without")]
 
 
 def _ranking_and_calibration(evaluation: Evaluation, what: str) -> list[str]:

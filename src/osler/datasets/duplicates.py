@@ -129,7 +129,7 @@ def _close_pairs(hashes: Sequence[Array], members: Sequence[int]) -> list[tuple[
     for start in range(0, len(members), _BLOCK):
         for other in range(start, len(members), _BLOCK):
             close = codes[start : start + _BLOCK] @ codes[other : other + _BLOCK].T >= enough
-            found = np.argwhere(close) + (start, other)
+            found = np.argwhere(close) + np.array([start, other])
             pairs += [(members[a], members[b]) for a, b in found.tolist() if a < b]
     return pairs
 

@@ -22,6 +22,7 @@ __all__ = ["Predictor", "default_precision"]
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
+_SLAB = 16  # planes whose probabilities are computed at once
 
 
 def default_precision(model: Model) -> Precision:
@@ -144,19 +145,26 @@ class Predictor:
         """(B, C, \\*S) to (B, O) or (B, O, \\*S)."""
         total: Array | None = None
         for logits in self._passes(stack):
-            if not np.isfinite(logits).all():
+            if not (np.isfinite(logits.min()) and np.isfinite(logits.max())):  # either is NaN when any value is
                 raise Unsuitable(
                     "the network's answer to this study is not finite",
                     remedy="check the study's intensities against those of the training data",
                 )
-            one = logits if temperature is None else probabilities(logits, self.plan, temperature, axis=1)
-            if total is None:
-                total = one
-            else:
-                total += one
+            one = logits if temperature is None else self._probabilities(logits, temperature)
+            total = one if total is None else np.add(total, one, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
-        return total / np.float32(len(self._engines) * len(self._flips))
+        total /= np.float32(len(self._engines) * len(self._flips))
+        return total
+
+    def _probabilities(self, logits: Array, temperature: float) -> Array:
+        """(B, O[, \\*S]) to the same; of masks in place and slab by slab, because a study's logits can be large."""
+        if self.plan.task != "segment":
+            return probabilities(logits, self.plan, temperature, axis=1)
+        for first in range(0, logits.shape[2], _SLAB):
+            slab = logits[:, :, first : first + _SLAB]
+            slab[...] = probabilities(slab, self.plan, temperature, axis=1)
+        return logits
 
     def _passes(self, stack: Array) -> Iterator[Array]:
         """Logits of each member for each mirrored copy, mirrored back."""

@@ -54,12 +54,11 @@ class SegmentDecoder(Decoder):
     def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
         """See ``Decoder.decode``; ``probabilities`` is (1 + labels, \\*trace.padded_shape), background first."""
         mask = restore_labels(probabilities, trace, plan.labels)
-        inside = probabilities[(slice(None), *trace.inside)]
-        winner = inside.argmax(axis=0)
+        means = _mean_probabilities(probabilities[(slice(None), *trace.inside)])
         size = size_of(trace)
         findings = tuple(
-            _finding(label, mask, _mean_inside(inside[n], winner == n), trace, size, calibration)
-            for n, label in enumerate(plan.labels.labels, start=1)
+            _finding(label, mask, mean, trace, size, calibration)
+            for label, mean in zip(plan.labels.labels, means[1:], strict=True)
         )
         names = plan.labels.names
         row: dict[str, Cell] = {
@@ -76,9 +75,16 @@ class SegmentDecoder(Decoder):
         return tuple(f"{_column(flat, known=not flat if known is None else known)}_{n}" for n in plan.labels.names)
 
 
-def _mean_inside(probability: Array, won: Array) -> float:
-    """Mean probability where the label won; its highest where resampling alone made it win somewhere."""
-    return float(probability[won].mean(dtype=np.float64)) if won.any() else float(probability.max())
+def _mean_probabilities(inside: Array) -> list[float]:
+    """(O, \\*S) to the mean probability of each output where it is the largest, plane by plane, so that nothing of the
+    study's size is allocated; its highest probability where it is the largest nowhere (resampling made it win)."""
+    outputs = len(inside)
+    total, voxels = np.zeros(outputs), np.zeros(outputs)
+    for plane in range(inside.shape[1]):
+        winner = inside[:, plane].argmax(axis=0).ravel()
+        total += np.bincount(winner, weights=inside[:, plane].max(axis=0).ravel(), minlength=outputs)
+        voxels += np.bincount(winner, minlength=outputs)
+    return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(outputs)]
 
 
 def _finding(

@@ -31,21 +31,13 @@ def _run(command: Sequence[str | Path], folder: Path, **environment: str) -> sub
 def house(tmp_path: Path) -> Path:
     """A copy of the project's configuration with empty rooms: quick to check, and green."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    rooms = tmp_path / "src" / "osler"
-    for folder in [ROOT / "src" / "osler", *(p for p in (ROOT / "src" / "osler").iterdir() if p.is_dir())]:
-        if (folder / "__init__.py").is_file():
-            target = rooms / folder.relative_to(ROOT / "src" / "osler")
-            target.mkdir(parents=True, exist_ok=True)
-            (target / "__init__.py").touch()
-    for name in (
-        "errors",
-        "progress",
-        "workflows/inspect",
-        "workflows/evaluate",
-        "workflows/predict",
-        "workflows/verify",
-    ):
-        (rooms / f"{name}.py").touch()
+    source, rooms = ROOT / "src" / "osler", tmp_path / "src" / "osler"
+    for module in [*source.glob("*.py"), *source.glob("*/__init__.py")]:
+        target = rooms / module.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    for name in ("inspect", "evaluate", "predict", "verify"):
+        (rooms / "workflows" / f"{name}.py").touch()
     return tmp_path
 
 

@@ -11,7 +11,17 @@ from torch.nn import functional
 from osler.datasets.plan import LossPlan
 from osler.errors import Unknown
 
-__all__ = ["LOSSES", "cross_entropy", "dice", "dice_cross_entropy", "focal", "huber", "make_loss", "mean_squared"]
+__all__ = [
+    "LOSSES",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "dice",
+    "dice_cross_entropy",
+    "focal",
+    "huber",
+    "make_loss",
+    "mean_squared",
+]
 
 Loss = Callable[[Tensor, Tensor, LossPlan], Tensor]
 

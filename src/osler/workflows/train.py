@@ -29,7 +29,7 @@ from osler.workflows.durations import format_duration, parse_duration
 from osler.workflows.finish import Trained, finish
 from osler.workflows.run_folder import RunFolder, request_digest
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "describe_plan", "train"]
 
 
 @dataclass(frozen=True)

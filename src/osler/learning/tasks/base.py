@@ -13,7 +13,7 @@ from osler.datasets.manifest import Target
 from osler.datasets.plan import Plan
 from osler.learning.losses import make_loss
 
-__all__ = ["Scorer", "Task"]
+__all__ = ["Collected", "Scorer", "Task"]
 
 
 class Scorer(ABC):

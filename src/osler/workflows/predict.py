@@ -28,6 +28,7 @@ from osler.studies.image import Image
 __all__ = ["PredictedStudy", "Predictions", "predict", "read_channels"]
 
 _STAGE = "predicting"
+_MOST_FAILED = 20  # named in the summary; the table has them all
 _NOT_REACHED = "not reached: the run was stopped"
 
 
@@ -100,7 +101,9 @@ class Predictions(Sequence[Findings]):
         lines = [f"{len(self)} of {total} {'study' if total == 1 else 'studies'} predicted"]
         if self.output is not None:
             lines.append(f"results in {self.output}, as a table in {self.output / 'summary.csv'}")
-        return lines + [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+        failed = list(self.failed.items())
+        lines += [f"failed: {name}: {reason}" for name, reason in failed[:_MOST_FAILED]]
+        return lines if len(failed) <= _MOST_FAILED else [*lines, f"and {len(failed) - _MOST_FAILED} more failed"]
 
     def record(self) -> dict[str, Any]:
         """The same for a machine."""

@@ -84,9 +84,9 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     table = _load(file)
     channels = _channels(table)
     column, task = _answer(table, task)
-    labels = _labels(table, column, task)
     patients = _complete(table, "patient")
     splits = _complete(table, "split")
+    labels = _labels(table, column, task)
     images = [{c: _find(table, row, name) for c, name in channels.items()} for row in table.rows]
     names = _case_names(table, [next(iter(found.values())) for found in images])
     records = tuple(

@@ -46,6 +46,7 @@ SPLIT_FOLDERS: dict[str, Split] = {
 }
 _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 _MOST_CHANNELS = 8
+_FEWEST_CASES = 5
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def by_channels(items: Sequence[Item]) -> list[Case]:
     """Group ``name_0000``, ``name_0001`` into one case with channels "0000", "0001"; other names stay one case each.
 
     Names are taken for channels only when every name ends so, every case has the same numbers, these count up from
-    0000, and are eight at most: anything else is a numbering of images.
+    0000, are eight at most, and there are five cases or more: anything else is a numbering of images.
     """
     parts = [_CHANNEL.match(item.name) for item in items]
     groups: dict[str, dict[str, Path]] = defaultdict(dict)
@@ -176,7 +177,7 @@ def by_channels(items: Sequence[Item]) -> list[Case]:
             groups[match[1]][match[2]] = item.path
     numbers = {tuple(sorted(group)) for group in groups.values()}
     expected = tuple(f"{n:04d}" for n in range(len(next(iter(numbers))))) if len(numbers) == 1 else None
-    if not all(parts) or len(groups) < 2 or numbers != {expected} or len(expected or ()) > _MOST_CHANNELS:
+    if not all(parts) or len(groups) < _FEWEST_CASES or numbers != {expected} or len(expected or ()) > _MOST_CHANNELS:
         return [Case(item.name, {"image": item.path}) for item in items]
     if expected == ("0000",):
         return [Case(name, {"image": group["0000"]}) for name, group in groups.items()]

@@ -60,8 +60,9 @@ def sniff(path: Path) -> str | None:
 
 
 def _archive(path: Path) -> Path | None:
-    files = [path] if path.is_file() else [p for p in visible(path) if p.suffix.lower() == ".npz"]
-    if len(files) != 1 or files[0].suffix.lower() != ".npz" or not zipfile.is_zipfile(files[0]):
+    listed = visible(path) if path.is_dir() else [path]
+    files = [p for p in listed if p.suffix.lower() == ".npz" and p.is_file()]
+    if len(files) != 1 or not zipfile.is_zipfile(files[0]):
         return None
     with zipfile.ZipFile(files[0]) as archive:
         keys = {name.removesuffix(".npy") for name in archive.namelist()}

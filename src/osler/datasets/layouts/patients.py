@@ -84,8 +84,9 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]
     words = sorted(w for w in shared if w.isalpha() and all(t[0] != w for t in tokens))
     parts = range(1, min(_MOST_TOKENS, min(map(len, tokens)) - 1) + 1)
     used = {c for name in names for c in name if c in "-_. "}
-    mark = used.pop().replace(".", r"\.") if len(used) == 1 else _SEPARATORS
-    rest = f"[^{mark}]+" if mark != _SEPARATORS else "[^-_. ]+"
+    only = used.pop() if len(used) == 1 else ""
+    mark = only.replace(".", r"\.") or _SEPARATORS
+    rest = f"[^{only}]+" if only else "[^-_. ]+"
     patterns = [rf"^(.+?){mark}{w}" for w in words] + [rf"^({rest}){mark}" for n in parts if n == 1]
     patterns += [rf"^((?:{rest}{mark}){{{n - 1}}}{rest}){mark}" for n in parts if n > 1]
     for order, pattern in enumerate(patterns):

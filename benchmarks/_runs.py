@@ -81,5 +81,5 @@ def compare(what: str, ours: Figure, theirs: Figure | None, **more: str) -> dict
     if ours.value is None:
         raise SystemExit(f"{what} is undefined")
     beside = {} if theirs is None else {"peer": theirs.value, "peer_low": theirs.low, "peer_high": theirs.high}
-    over = f"{ours.n} cases of {ours.patients} patients"
+    over = f"{ours.n} cases" if ours.n == ours.patients else f"{ours.n} cases of {ours.patients} patients"
     return {"what": what, "value": ours.value, "low": ours.low, "high": ours.high, "n": over, **beside, **more}

@@ -19,7 +19,7 @@ if __name__ == "__main__":
     ]
     for label, metrics in figures.items():
         dice = metrics["dice"]
-        over = f"{dice['n']} cases of {dice['patients']} patients"
+        over = f"{dice['n']} patients"
         must = "" if "nodule" in label.lower() else "0.90"
         rows.append(Row(f"Dice {label}", dice["value"], dice["low"], dice["high"], n=over, must_reach=must))
     write_table("demo", "osler demo (phantom, from nothing to a prediction)", rows)

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 
 import pytest
-from test_layouts import class_folders, medmnist, nnunet
+from layout_samples import class_folders, medmnist, nnunet
 
 from osler.datasets.identity import content_digest, patient_digest
 from osler.datasets.layouts import open_dataset

@@ -1,24 +1,24 @@
 """The one error tree of Osler.
 
-    OslerError
-    ├── UsageError            what was asked for cannot be done as asked (exit 2)
-    │   ├── PathNotFound
-    │   ├── OutputExists
-    │   ├── MissingExtra      an optional library is not installed
-    │   └── Unknown           a name that is on no list
-    ├── StudyError            one study cannot be used; others can go on (exit 1)
-    │   ├── Unreadable
-    │   ├── GeometryError
-    │   └── Unsuitable        readable, but not what the model or task needs
-    ├── DatasetError          the dataset as a whole cannot be used
-    │   ├── UnknownLayout
-    │   ├── NoLabels
-    │   ├── TooFew            classes, patients or cases
-    │   └── GridMismatch      image and mask lie on different grids
-    ├── PlanError
-    ├── ModelError            a model folder that is damaged, newer, or for another task
-    ├── StorageError          disk full, not writable
-    └── Cancelled             the user asked to stop
+OslerError
+├── UsageError            what was asked for cannot be done as asked (exit 2)
+│   ├── PathNotFound
+│   ├── OutputExists
+│   ├── MissingExtra      an optional library is not installed
+│   └── Unknown           a name that is on no list
+├── StudyError            one study cannot be used; others can go on (exit 1)
+│   ├── Unreadable
+│   ├── GeometryError
+│   └── Unsuitable        readable, but not what the model or task needs
+├── DatasetError          the dataset as a whole cannot be used
+│   ├── UnknownLayout
+│   ├── NoLabels
+│   ├── TooFew            classes, patients or cases
+│   └── GridMismatch      image and mask lie on different grids
+├── PlanError
+├── ModelError            a model folder that is damaged, newer, or for another task
+├── StorageError          disk full, not writable
+└── Cancelled             the user asked to stop
 """
 
 from __future__ import annotations

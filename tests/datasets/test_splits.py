@@ -155,7 +155,7 @@ def test_folds_need_enough_patients_per_class():
 def test_near_duplicates_stay_together_when_patients_are_unknown(tmp_path):
     arrays = [smooth(n) for n in range(24)]
     marked = smooth(3).copy()
-    marked[10:13, 10:40] = 255
+    marked[10, 10:40] = 255  # as a caliper
     brighter = np.clip(smooth(4) * 1.2 + 10, 0, 255)
     larger = np.asarray(PIL.Image.fromarray(smooth(5).astype(np.uint8)).resize((90, 80)))
     dataset = pictures(tmp_path, [*arrays, marked, brighter, larger], [n % 2 for n in range(24)] + [1, 0, 1])

@@ -14,7 +14,7 @@ from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
 from osler.datasets.plan import GridPlan, NetworkPlan, TaskName
 
-__all__ = ["Candidate", "Variant", "candidates", "step_cost", "steps_needed", "variants"]
+__all__ = ["Candidate", "Variant", "assumed_step_s", "candidates", "step_cost", "steps_needed", "variants"]
 
 # Measured on one core of an EPYC with AVX-512 bf16, forward and backward, in 1e9 multiply-adds per second. Only the
 # order of magnitude matters: training measures the real step time.
@@ -105,9 +105,9 @@ def steps_needed(candidate: Candidate, task: TaskName, cases: int) -> int:
     """
     width = candidate.network.features[0]
     if task == "segment":
-        return round(500 * (width / 16) ** 2)
+        return int(500 * (width / 16) ** 2)
     epochs = 25 if cases > 2000 else 40
-    return round(max(600, epochs * cases / candidate.batch) * (width / 24) ** 0.5)
+    return int(max(600, epochs * cases / candidate.batch) * (width / 24) ** 0.5)
 
 
 def _for_masks(fingerprint: Fingerprint, hardware: Hardware, inputs: int, outputs: int) -> list[Candidate]:
@@ -142,7 +142,7 @@ def _extent(fingerprint: Fingerprint) -> list[float]:
 
 
 def mask_grid(fingerprint: Fingerprint, limit: int) -> GridPlan:
-    """Median spacing, made coarser until a patch sees enough of the study, yet never too coarse for the smallest label."""
+    """Median spacing, coarsened until a patch sees enough of the study, but never too coarse for the smallest label."""
     spacing = list(fingerprint.median_spacing)
     dimensions = fingerprint.dimensions
     orientation = "RAS" if dimensions == 3 else None
@@ -238,7 +238,7 @@ def _divisible(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[
 def _mask_batch(patch: Sequence[int], dimensions: int, hardware: Hardware) -> int:
     voxels = math.prod(patch)
     if hardware.gpu is not None:
-        return max(2, min(32 if dimensions == 2 else 8, round(4 * 128**dimensions / voxels)))
+        return max(2, min(32 if dimensions == 2 else 8, int(4 * 128**dimensions / voxels)))
     if dimensions == 3:
         return 2
     return max(4, min(32, round(8 * 128**2 / voxels)))

@@ -52,7 +52,7 @@ class GridPlan(_Frozen):
 class NormalisationPlan(_Frozen):
     """How one channel's intensities become the network's input: clip to [low, high], subtract mean, divide by std.
 
-    ``dataset``: the four numbers are the dataset's (CT). ``image``: computed per image: ``low``/``high`` are percentiles
+    ``dataset``: the four numbers are the dataset's (CT). ``image``: per image; ``low`` and ``high`` are percentiles
     (0 to 100) of the image, mean and std those of the clipped image.
     """
 

@@ -164,6 +164,8 @@ def _choose(
 ) -> tuple[Candidate, Variant, float]:
     """The most expensive candidate that still gets the steps it needs; the cheapest when none does."""
     choice = offered(fingerprint, task, hardware)
+    if timings:
+        choice = tuple(c for c in choice if any(timing_key(c, v) in timings for v in variants(hardware))) or choice
     timed = {c.key: _fastest(c, hardware, timings or {}) for c in choice}
     source = "measured on this machine" if timings else "from the cost model, not measured"
     if steps is None:
@@ -175,7 +177,7 @@ def _choose(
     chosen = fitting[-1] if fitting else choice[0]
     variant, seconds = timed[chosen.key]
     reasons["network"] = (
-        f"{chosen.network.family} with {chosen.network.features} filters: the largest of {len(choice)} candidates that "
+        f"{chosen.network.family} with {chosen.network.features} filters: the largest candidate of {len(choice)} that "
         f"gets the {steps_needed(chosen, task, fingerprint.cases)} steps it needs ({seconds:.3f} s a step, {source})"
         if fitting
         else f"the smallest candidate; even it gets fewer steps than it needs ({seconds:.3f} s a step, {source})"

@@ -220,7 +220,11 @@ def apply(drawn: Draw, image: Tensor, mask: Tensor | None, patch: tuple[int, ...
         image (B, C, *patch) and mask (B, *patch) int64.
     """
     grid = _grid(drawn, patch, tuple(image.shape[2:]), image.device)
-    image = functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    # outside a patch of a volume lies zero, as in inference; around a whole picture lies its darkest value
+    outside = image.amin(tuple(range(2, image.ndim)), keepdim=True) if mask is None else torch.zeros(())
+    outside = outside.to(image.device)
+    image = functional.grid_sample(image - outside, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    image = image + outside
     if mask is not None:
         labels = mask[:, None].to(torch.float32)
         mask = functional.grid_sample(labels, grid, mode="nearest", padding_mode="zeros", align_corners=False)

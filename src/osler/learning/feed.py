@@ -60,6 +60,8 @@ def cut(array: Any, start: Sequence[int], shape: Sequence[int], *, channels: boo
     lead = (slice(None),) if channels else ()
     part = np.asarray(array[(*lead, *inner)])
     result = np.zeros((*part.shape[: len(lead)], *shape), part.dtype)
+    if 0 in part.shape:  # the box lies wholly outside
+        return result
     outer = tuple(slice(i.start - s, i.start - s + (i.stop - i.start)) for i, s in zip(inner, start, strict=True))
     result[(*lead, *outer)] = part
     return result

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
-from osler.datasets.candidates import Candidate, Variant, steps_needed, variants
+from osler.datasets.candidates import Candidate, Variant, assumed_step_s, steps_needed, variants
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
 from osler.datasets.plan import Plan, TaskName
@@ -77,8 +78,8 @@ def _fake_batch(plan: Plan, generator: torch.Generator) -> Batch:
     return Batch(image, torch.randint(0, 2, (plan.batch, plan.outputs), generator=generator).float())
 
 
-def time_step(plan: Plan, fabric: Fabric, *, limit_s: float = 4.0) -> float:
-    """Seconds of one training step of the plan's method, augmentation included: the fastest of up to four.
+def time_step(plan: Plan, fabric: Fabric, *, limit_s: float = 2.0) -> float:
+    """Seconds of one training step of the plan's method, augmentation included: the fastest of two to five.
 
     The first step, which compiles kernels, does not count.
     """
@@ -90,7 +91,7 @@ def time_step(plan: Plan, fabric: Fabric, *, limit_s: float = 4.0) -> float:
     batch = Batch(fabric.to_device(batch.image), fabric.to_device(batch.answer))
     times: list[float] = []
     begun = time.monotonic()
-    while len(times) < 5 and (len(times) < 2 or time.monotonic() - begun < limit_s):
+    while len(times) < 6 and (len(times) < 3 or time.monotonic() - begun < limit_s):
         started = time.monotonic()
         method.step(batch, progress=0.5, generator=generator)  # its figures are read, so a GPU has finished
         times.append(time.monotonic() - started)
@@ -103,42 +104,89 @@ def measure_step_times(
     hardware: Hardware,
     *,
     budget_s: float,
-    make_fabric: object,
+    make_fabric: Callable[[Plan], Fabric],
     progress: Progress,
     cancel: CancelToken,
     method: str = "supervised",
 ) -> Timings:
-    """Time candidates from the cheapest up until one is too slow for the budget; at most a twentieth of the budget.
+    """Time the candidates around the one that the budget allows, in at most a twentieth of the budget.
 
-    The arithmetic (precision and memory layout) is chosen on a cheap candidate and kept for the others.
+    The arithmetic (precision and memory layout) is chosen on a cheap candidate and kept for the others. Its step time
+    scales the cost model, which says where to look first; what is returned was measured.
     """
-    machine = _machine(hardware)
-    known = _read_cache(machine)
-    fresh: dict[str, float] = {}
-    begun = time.monotonic()
-
-    def seconds(candidate: Candidate, variant: Variant) -> float:
-        key = timing_key(candidate, variant)
-        if key not in known:
-            plan = plan_for(fingerprint, task, candidate, variant, steps=100, method=method)
-            known[key] = fresh[key] = time_step(plan, make_fabric(plan))  # type: ignore[operator]
-        return known[key]
-
+    stopwatch = _Stopwatch(fingerprint, task, hardware, make_fabric, method, cancel)
     progress.start("timing candidates", None, "networks")
     choice = offered(fingerprint, task, hardware)
-    first = choice[min(2, len(choice) - 1)]
-    best = min(variants(hardware), key=lambda v: seconds(first, v))
-    used: dict[str, float] = {timing_key(first, v): known[timing_key(first, v)] for v in variants(hardware)}
-    for candidate in choice:
-        cancel.raise_if_cancelled()
-        if time.monotonic() - begun > 0.05 * budget_s:
-            break
-        took = seconds(candidate, best)
-        used[timing_key(candidate, best)] = took
-        progress.advance("timing candidates", 1, f"{candidate.network.features[0]} filters: {took:.3f} s a step")
-        if took * steps_needed(candidate, task, fingerprint.cases) > 2.0 * budget_s:
-            break
+    first = choice[len(choice) // 3]
+    best = stopwatch.best_variant(first, until_s=0.03 * budget_s)
+    scale = stopwatch.seconds(first, best) / assumed_step_s(first, best, hardware)
+    room = 0.93 * budget_s
+
+    def fits(number: int, step_s: float) -> bool:
+        return step_s * steps_needed(choice[number], task, fingerprint.cases) <= room
+
+    hopeful = [n for n, c in enumerate(choice) if fits(n, scale * assumed_step_s(c, best, hardware))]
+    number = hopeful[-1] if hopeful else 0
+    tried: dict[int, bool] = {}
+    while 0 <= number < len(choice) and number not in tried and (not tried or stopwatch.spent_s() < 0.05 * budget_s):
+        seconds = stopwatch.seconds(choice[number], best)
+        progress.advance(
+            "timing candidates", 1, f"{choice[number].network.features[0]} filters: {seconds:.3f} s a step"
+        )
+        tried[number] = fits(number, seconds)
+        number += 1 if tried[number] else -1
     progress.finish("timing candidates")
-    if fresh:
-        _write_cache(machine, fresh)
-    return used
+    stopwatch.keep()
+    return stopwatch.used
+
+
+class _Stopwatch:
+    """Times candidates, each once; what the cache knows is not timed again."""
+
+    def __init__(
+        self,
+        fingerprint: Fingerprint,
+        task: TaskName,
+        hardware: Hardware,
+        make_fabric: Callable[[Plan], Fabric],
+        method: str,
+        cancel: CancelToken,
+    ) -> None:
+        self._fingerprint = fingerprint
+        self._task: TaskName = task
+        self._hardware = hardware
+        self._make_fabric = make_fabric
+        self._method = method
+        self._cancel = cancel
+        self._machine = _machine(hardware)
+        self._known = _read_cache(self._machine)
+        self._fresh: dict[str, float] = {}
+        self._begun = time.monotonic()
+        self.used: dict[str, float] = {}
+
+    def spent_s(self) -> float:
+        """Since the first look."""
+        return time.monotonic() - self._begun
+
+    def seconds(self, candidate: Candidate, variant: Variant) -> float:
+        """Of one step."""
+        self._cancel.raise_if_cancelled()
+        key = f"{timing_key(candidate, variant)} {self._method}"
+        if key not in self._known:
+            plan = plan_for(self._fingerprint, self._task, candidate, variant, steps=100, method=self._method)
+            self._known[key] = self._fresh[key] = time_step(plan, self._make_fabric(plan))
+        self.used[timing_key(candidate, variant)] = self._known[key]
+        return self._known[key]
+
+    def best_variant(self, candidate: Candidate, *, until_s: float) -> Variant:
+        """The fastest arithmetic for a candidate; the most promising is timed first, the others while there is time."""
+        times: dict[Variant, float] = {}
+        for variant in reversed(variants(self._hardware)):
+            if not times or self.spent_s() < until_s:
+                times[variant] = self.seconds(candidate, variant)
+        return min(times, key=lambda v: times[v])
+
+    def keep(self) -> None:
+        """Store what was timed anew."""
+        if self._fresh:
+            _write_cache(self._machine, self._fresh)

@@ -72,7 +72,7 @@ def make_fabric(plan: Plan, *, device: str = "auto", several: bool = True) -> Fa
     accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = "bf16-mixed" if plan.precision == "bf16" else "32-true"
     processes = TorchElasticEnvironment().world_size() if several else 1
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces its precision at every start
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision at every start
     fabric = Fabric(
         accelerator=accelerator,
         devices=processes if several else 1,

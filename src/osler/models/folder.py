@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -69,7 +69,7 @@ class DataSummary(_Frozen):
     validation: int = 0
     test: int = 0
     patients: int | None = None
-    split_by: str = "patient"
+    split_by: Literal["patient", "image"] = "patient"
     salt: str = ""
     seen: tuple[str, ...] = ()
     seen_patients: tuple[str, ...] = ()

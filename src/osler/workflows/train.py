@@ -208,7 +208,7 @@ def _read_plan(path: str | Path | None) -> tuple[Plan | None, dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise PlanError(f"{path} is not JSON ({error})", remedy="see osler train --plan-only --json") from error
     if not isinstance(raw, dict):
-        raise PlanError(f"{path} is not a JSON object", remedy='write {{"field": value}}')
+        raise PlanError(f"{path} is not a JSON object", remedy='write {"field": value}')
     if {"task", "network", "grid", "patch"} <= set(raw):
         try:
             return Plan.model_validate(raw), {}

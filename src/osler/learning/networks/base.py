@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from osler.datasets.plan import Plan
 
-__all__ = ["ConvBlock", "Network", "ResidualBlock", "conv", "initialise", "make_norm"]
+__all__ = ["ConvBlock", "InstanceNorm", "Network", "ResidualBlock", "conv", "initialise", "make_norm"]
 
 
 class Network(nn.Module, ABC):
@@ -52,7 +54,30 @@ def make_norm(kind: str, dimensions: int, features: int) -> nn.Module:
         return nn.GroupNorm(max(1, features // 8), features)
     if kind == "batch":
         return (nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d)(features)
-    return (nn.InstanceNorm2d if dimensions == 2 else nn.InstanceNorm3d)(features, affine=True)
+    return InstanceNorm(features)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation (Ulyanov et al. 2016) with learnt scale and shift, for 2D and 3D.
+
+    While training on a CPU each sample goes through batch normalisation by itself, which is the same arithmetic but
+    keeps channels last: torch's own copies there and back, which cost a third of a step.
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, features, *spatial) to the same shape."""
+        if self.training and x.device.type == "cpu":
+            samples = [x[n : n + 1] for n in range(x.shape[0])]
+            return torch.cat(
+                [functional.batch_norm(s, None, None, self.weight, self.bias, True, 0.0, self.eps) for s in samples]
+            )
+        return functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 class ConvBlock(nn.Sequential):

@@ -105,7 +105,7 @@ def steps_needed(candidate: Candidate, task: TaskName, cases: int) -> int:
     """
     width = candidate.network.features[0]
     if task == "segment":
-        return int(500 * (width / 16) ** 2)
+        return max(400, int(500 * (width / 16) ** 2))
     epochs = 25 if cases > 2000 else 40
     return int(max(600, epochs * cases / candidate.batch) * (width / 24) ** 0.5)
 
@@ -239,8 +239,9 @@ def _mask_batch(patch: Sequence[int], dimensions: int, hardware: Hardware) -> in
     voxels = math.prod(patch)
     if hardware.gpu is not None:
         return max(2, min(32 if dimensions == 2 else 8, int(4 * 128**dimensions / voxels)))
+    # enough voxels for a step's gradient; more only make steps slower
     if dimensions == 3:
-        return 2
+        return max(1, min(8, round(180_000 / voxels)))
     return max(4, min(32, round(8 * 128**2 / voxels)))
 
 

@@ -54,7 +54,7 @@ def draw_curves(losses: Sequence[Point], scores: Sequence[Point], path: Path, *,
         (losses[n][0], sum(p[1] for p in losses[max(0, n - 24) : n + 1]) / min(n + 1, 25)) for n in range(len(losses))
     ]
     _panel(pen, (70, 70, 530, 390), smoothed, _LOSS, "training loss (mean of 25 steps)", font)
-    _panel(pen, (620, 70, 1080, 390), list(scores), _SCORE, f"validation: {score_name}", font)
+    _panel(pen, (610, 70, 1060, 390), list(scores), _SCORE, f"validation: {score_name}", font)
     picture.save(path)
 
 

@@ -72,7 +72,9 @@ def make_fabric(plan: Plan, *, device: str = "auto", several: bool = True) -> Fa
     accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = "bf16-mixed" if plan.precision == "bf16" else "32-true"
     processes = TorchElasticEnvironment().world_size() if several else 1
-    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision at every start
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(
+        logging.WARNING
+    )  # it announces its precision at every start
     fabric = Fabric(
         accelerator=accelerator,
         devices=processes if several else 1,
@@ -122,6 +124,8 @@ class Trainer:
         self.cancel = cancel
         self.checkpoint_s = checkpoint_s
         self.stage = stage
+        if fabric.world_size > 1:  # one clock for all processes
+            deadline_s, spent_s = fabric.broadcast((deadline_s, spent_s))
         self.pace = Pace(method.plan, deadline_s=deadline_s, spent_s=spent_s)
         self.history = History()
         self.best_score = -math.inf
@@ -228,9 +232,9 @@ class Trainer:
         self.history.scores.append((self.pace.step, self.pace.progress, score))
         if self._recorder is not None:
             self._recorder.score(self.pace.step, score)
-        # a later network of the same score has seen more and is preferred
-        if score >= self.best_score:
-            self.best_score, self.waited = score, 0
+        # a later network has a lower learning rate behind it: it is kept unless it is worse beyond chance
+        if score >= self.best_score - self.method.task.tolerance:
+            self.best_score, self.waited = max(score, self.best_score), 0
             if self.fabric.is_global_zero:
                 write_checkpoint(self.folder / "best.pt", {"step": self.pace.step, "network": self._weights()})
         else:

@@ -45,7 +45,8 @@ class RunFolder:
             Whether an unfinished run of the same request is there to go on with.
 
         Raises:
-            OutputExists: when the model exists, or another run is unfinished there, and ``force`` is off.
+            OutputExists: when the model or another run's records exist and ``force`` is off, or what lies there is no
+                run's.
             StorageError: when the folder cannot be made.
         """
         if self.output.exists() and not self.output.is_dir():
@@ -55,23 +56,29 @@ class RunFolder:
                 f"{self.output} exists already", remedy="give another --output, or --force to replace it"
             )
         same = self._same_request(digest)
-        if self.path.exists() and not same:
-            finished = (self.path / "finished").exists()
-            if not force and not finished:
-                raise OutputExists(
-                    f"{self.path} holds an unfinished run of another request",
-                    remedy="repeat that request to go on with it, or give --force to discard it",
-                )
-            shutil.rmtree(self.path)
-        resumes = resume and same and not (self.path / "finished").exists()
-        if same and not resumes:
-            shutil.rmtree(self.path)
+        finished = (self.path / "finished").exists()
+        resumes = resume and same and not finished
+        if not resumes:
+            self._clear(same=same, finished=finished, force=force)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "request.json").write_text(json.dumps({"digest": digest}))
         except OSError as error:
             raise StorageError(f"{self.path} cannot be written ({error})", remedy="give another --output") from error
+        self._write("request.json", json.dumps({"digest": digest}))
         return resumes
+
+    def _clear(self, *, same: bool, finished: bool, force: bool) -> None:
+        """Remove an earlier run's records where that was asked for; never a folder that is no run's."""
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return
+        if not (self.path / "request.json").is_file():
+            raise OutputExists(f"{self.path} exists and is no run of Osler's", remedy="give another --output")
+        if not force and not same:
+            what = "the records of a finished run" if finished else "an unfinished run of another request"
+            raise OutputExists(
+                f"{self.path} holds {what}", remedy="give another --output, or --force to discard what is there"
+            )
+        shutil.rmtree(self.path)
 
     def _same_request(self, digest: str) -> bool:
         path = self.path / "request.json"

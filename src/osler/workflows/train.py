@@ -27,6 +27,7 @@ from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.workflows.durations import format_duration, parse_duration
 from osler.workflows.finish import Trained, finish
+from osler.workflows.process_group import ProcessGroup
 from osler.workflows.run_folder import RunFolder, request_digest
 
 __all__ = ["TrainResult", "describe_plan", "train"]
@@ -34,7 +35,8 @@ __all__ = ["TrainResult", "describe_plan", "train"]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training left behind. ``model`` and ``evaluation`` are None after ``plan_only``."""
+    """What a training left behind. ``model`` and ``evaluation`` are None after ``plan_only``, and in every process but
+    the first of several, where ``helper`` is true."""
 
     plan: Plan
     run_folder: Path
@@ -43,9 +45,12 @@ class TrainResult:
     stopped_early: bool = False
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    helper: bool = False
 
     def summary(self) -> list[str]:
         """Lines for a person."""
+        if self.helper:
+            return []
         if self.model is None:
             return [*describe_plan(self.plan), *self.notes]
         lines = list(self.notes)
@@ -183,14 +188,24 @@ def train(
     if request.start_from is not None:
         Model.open(request.start_from)  # fails now rather than after preparing
     run = RunFolder(request.output)
+    group = ProcessGroup.detect()
     if plan_only:
         parts, notes = _split(opened, request, progress)
         plan = _plan(parts[0], request, progress, cancel)
         return TrainResult(plan=plan, run_folder=run.path, notes=tuple(notes))
-    resumed = run.claim(request_digest(opened, request.settings()), force=force, resume=resume)
-    if resumed:
-        progress.say(f"going on with the unfinished run in {run.path}")
-    return _Training(opened, request, run, progress, cancel, begun).carry_out(intended_use, mirror=mirror)
+    training = _Training(opened, request, run, progress, cancel, begun)
+    if group.first:
+        if run.claim(request_digest(opened, request.settings()), force=force, resume=resume):
+            progress.say(f"going on with the unfinished run in {run.path}")
+        parts, plan, notes = training.plan()
+        group.announce(run.path)
+    else:
+        group.wait(run.path, cancel)
+        parts, plan, notes = training.plan()  # reads what the first process stored
+    trained = training.members(parts, plan)
+    if not group.first:
+        return TrainResult(plan, run.path, helper=True)
+    return training.finish(plan, trained, notes, intended_use, mirror=mirror)
 
 
 def _seconds(budget: str | float) -> float:
@@ -310,7 +325,8 @@ class _Training:
         self.cancel = cancel
         self.begun = begun
 
-    def carry_out(self, intended_use: str, *, mirror: bool) -> TrainResult:
+    def plan(self) -> tuple[list[Dataset], Plan, list[str]]:
+        """Splits and plan: those of the stopped run where there is one, else new ones, which are stored."""
         from osler.learning.devices import set_threads
 
         set_threads(self.request.threads)
@@ -319,11 +335,21 @@ class _Training:
         if plan is None:
             plan = _plan(parts[0], self.request, self.progress, self.cancel)
             self.run.save_plan(plan)
-        trained = []
+        return parts, plan, notes
+
+    def members(self, parts: Sequence[Dataset], plan: Plan) -> list[Trained]:
+        """Train one network per part; a stop ends with the members there are."""
+        trained: list[Trained] = []
         for number, part in enumerate(parts):
             trained.append(self._member(number, part, plan, len(parts)))
             if trained[-1].outcome.stopped_early:
                 break
+        return trained
+
+    def finish(
+        self, plan: Plan, trained: Sequence[Trained], notes: list[str], intended_use: str, *, mirror: bool
+    ) -> TrainResult:
+        """Export, calibrate, evaluate."""
         stopped = any(member.outcome.stopped_early for member in trained)
         if stopped:
             notes.append("stopped early at your request: this is the best model so far")

@@ -36,6 +36,7 @@ class Task(ABC):
 
     dense: bool = False  # whether the answer is a value per voxel
     score_name: str = ""  # what the scorer's figure is
+    tolerance: float = 0.003  # a difference of the score that a validation split of usual size cannot tell from chance
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

@@ -40,7 +40,7 @@ class _MeanAuc(Collected):
 class Classify(Task):
     """Answer: (B,) class indices; logits (B, classes); softmax."""
 
-    score_name = "mean AUC less 0.01 × log loss"
+    score_name = "mean AUC less 0.01 of the log loss"
 
     def encode(self, target: Target | None) -> Tensor:
         """The class index."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from osler.datasets.split_report import describe_splits
 from osler.datasets.splits import assign_splits
 from osler.datasets.splits import folds as make_folds
 from osler.datasets.store import PreparedStore
-from osler.errors import PathNotFound, PlanError, TooFew
+from osler.errors import PlanError, TooFew
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.workflows.durations import format_duration, parse_duration
 from osler.workflows.finish import Trained, finish
+from osler.workflows.plan_files import describe_plan, read_plan
 from osler.workflows.process_group import ProcessGroup
 from osler.workflows.run_folder import RunFolder, request_digest
 
@@ -64,16 +64,6 @@ class TrainResult:
             lines.append(f"page: {self.run_folder / 'evaluation' / 'index.html'}")
         lines.append(f"records: {self.run_folder} (curves.png, TensorBoard files, splits)")
         return lines
-
-
-def describe_plan(plan: Plan) -> list[str]:
-    """Each decision with its reason."""
-    shown = plan.model_dump(mode="json", exclude={"reasons", "labels", "schema_version", "pace"})
-    lines = []
-    for name, value in shown.items():
-        reasons = [text for key, text in plan.reasons.items() if key == name or key.startswith(f"{name}.")]
-        lines.append(f"{name}: {json.dumps(value)}" + (f"   ({'; '.join(reasons)})" if reasons else ""))
-    return lines
 
 
 @dataclass(frozen=True)
@@ -169,7 +159,7 @@ def train(
     begun = time.monotonic()
     progress, cancel = progress or Silent(), cancel or CancelToken()
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, task=task, patient=patient)
-    full_plan, fields = _read_plan(plan_file)
+    full_plan, fields = read_plan(plan_file)
     request = _Request(
         output=Path(output),
         task=task or task_of(opened.labels.kind),
@@ -210,33 +200,6 @@ def train(
 
 def _seconds(budget: str | float) -> float:
     return parse_duration(budget) if isinstance(budget, str) else float(budget)
-
-
-def _read_plan(path: str | Path | None) -> tuple[Plan | None, dict[str, Any]]:
-    """A whole plan, or dotted fields of one."""
-    if path is None:
-        return None, {}
-    if not Path(path).is_file():
-        raise PathNotFound(f"no plan file at {path}", remedy="give a JSON file, for example MODEL/plan.json")
-    try:
-        raw = json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise PlanError(f"{path} is not JSON ({error})", remedy="see osler train --plan-only --json") from error
-    if not isinstance(raw, dict):
-        raise PlanError(f"{path} is not a JSON object", remedy='write {"field": value}')
-    if {"task", "network", "grid", "patch"} <= set(raw):
-        try:
-            return Plan.model_validate(raw), {}
-        except ValueError as error:
-            raise PlanError(f"{path} is no plan of this Osler ({error})", remedy="train without --plan") from error
-    return None, dict(_dotted(raw))
-
-
-def _dotted(raw: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    fields: list[tuple[str, Any]] = []
-    for key, value in raw.items():
-        fields += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return fields
 
 
 def _split(opened: Dataset, request: _Request, progress: Progress) -> tuple[list[Dataset], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from _runs import compare, peer, train
+from _runs import compare, figure_of, peer, train
 from _table import Row, write_table
 
 __all__ = ["measure"]
@@ -26,6 +26,6 @@ def measure(name: str, title: str, data: Path, budget: str, seconds: float, must
     rows = []
     for metric, figure in ours.metrics.items():
         reach, reference = must.get(metric, ("", ""))
-        beside = theirs.metrics.get(metric)
+        beside = figure_of(theirs, metric)
         rows.append(Row(**compare(metric.replace("_", " "), figure, beside, must_reach=reach, reference=reference)))
     write_table(name, title, rows, peer="plain MONAI ResNet-18, same time")

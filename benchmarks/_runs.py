@@ -14,11 +14,12 @@ from typing import Any
 
 from osler.assurance.results import Evaluation, Figure
 
-__all__ = ["DATA", "WORK", "Run", "compare", "osler", "peer", "run", "train"]
+__all__ = ["DATA", "PEERS", "WORK", "Run", "compare", "figure_of", "osler", "peer", "run", "train"]
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("OSLER_SHARED", ROOT.parent / "shared")) / "data"
 WORK = ROOT / "runs" / "benchmarks"
+PEERS = "--no-peer" not in sys.argv
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,28 @@ def train(name: str, data: Path, *arguments: str) -> tuple[Run, Evaluation]:
     return ended, Evaluation.model_validate_json((Path(f"{model}.run") / "evaluation" / "metrics.json").read_text())
 
 
-def peer(script: str, data: Path, ours: Evaluation, *, seconds: float, folds: int = 1, patient: str = "") -> Evaluation:
-    """A plain script with the same time on the same test cases (with folds: as many folds, by patient too)."""
+def peer(
+    script: str, data: Path, ours: Evaluation, *, seconds: float, folds: int = 1, patient: str = ""
+) -> Evaluation | None:
+    """A plain script with the same time on the same test cases (with folds: as many folds, by patient too).
+
+    None with ``--no-peer``; the table then says that the peer was not run.
+    """
+    if not PEERS:
+        return None
     WORK.mkdir(parents=True, exist_ok=True)
     request, answer = WORK / "peer-request.json", WORK / "peer-answer.json"
     cases = [case.name for case in ours.per_case]
     request.write_text(json.dumps({"test": cases, "seconds": seconds, "folds": folds, "patient": patient}))
     run([sys.executable, ROOT / "benchmarks" / "peers" / f"{script}.py", data, request, answer])
     return Evaluation.model_validate_json(answer.read_text())
+
+
+def figure_of(evaluation: Evaluation | None, metric: str, label: str = "") -> Figure | None:
+    """A figure of the peer, if it was run and has it."""
+    if evaluation is None:
+        return None
+    return (evaluation.per_class[label] if label else evaluation.metrics).get(metric)
 
 
 def compare(what: str, ours: Figure, theirs: Figure | None, **more: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _runs import DATA, compare, peer, train
+from _runs import DATA, compare, figure_of, peer, train
 from _table import Row, write_table
 
 _NNUNET = {"Anterior": "nnU-Net .8975 (five folds, 1000 epochs, GPU)", "Posterior": "nnU-Net .8807 (same)"}
@@ -15,9 +15,13 @@ def _rows(budget: str, seconds: float) -> list[Row]:
     rows = []
     for label, figures in ours.per_class.items():
         more = {"must_reach": _MUST.get(label, ""), "reference": _NNUNET.get(label, "")} if budget == "15m" else {}
-        rows.append(Row(**compare(f"{budget}, Dice {label}", figures["dice"], theirs.per_class[label]["dice"], **more)))
+        rows.append(
+            Row(**compare(f"{budget}, Dice {label}", figures["dice"], figure_of(theirs, "dice", label), **more))
+        )
     must = "0.855" if budget == "2m" else ""
-    rows.append(Row(**compare(f"{budget}, Dice mean", ours.metrics["dice"], theirs.metrics["dice"], must_reach=must)))
+    rows.append(
+        Row(**compare(f"{budget}, Dice mean", ours.metrics["dice"], figure_of(theirs, "dice"), must_reach=must))
+    )
     return rows
 
 

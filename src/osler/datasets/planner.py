@@ -274,15 +274,16 @@ def _augmentation(
     tiny = max(fingerprint.median_shape) < 48  # blur and loss of resolution would erase what little there is
     return AugmentationPlan(
         flips=flips,
-        rotation=15.0 if small else 12.0,
-        scale=0.2 if small else 0.15,
+        rotation=25.0 if small else 12.0,
+        scale=0.3 if small else 0.15,
         shear=0.1,
         shift=0.08,
         contrast=0.25,
         blur=0.0 if tiny else 0.7,
         low_resolution=0.0 if tiny else 0.5,
         erase=0.25 if small else 0.0,
-        mixup=0.2,
+        mixup=0.4 if small else 0.2,
+        probability=0.5 if small else 0.3,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from osler.datasets.plan import Plan
@@ -12,10 +11,7 @@ __all__ = ["Encoder"]
 
 
 class Encoder(Network):
-    """Residual stages, the mean and the maximum over all places, dropout, one linear layer.
-
-    The maximum keeps a finding that fills a small part of the image from being averaged away.
-    """
+    """Residual stages, the mean over all places, dropout, one linear layer."""
 
     def __init__(
         self,
@@ -39,7 +35,7 @@ class Encoder(Network):
             previous = width
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * previous, outputs)
+        self.head = nn.Linear(previous, outputs)
         initialise(self)
 
     @classmethod
@@ -58,8 +54,6 @@ class Encoder(Network):
         )
 
     def map_image(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, C, *S) to ``logits`` (B, outputs) and ``features`` (B, 2 × last width)."""
-        places = self.stages(image).flatten(2)
-        # (B, width, places) to (B, 2 width)
-        features = torch.cat([places.mean(dim=2), places.amax(dim=2)], dim=1)
+        """(B, C, *S) to ``logits`` (B, outputs) and ``features`` (B, last width)."""
+        features = self.stages(image).flatten(2).mean(dim=2)  # (B, width, places) to (B, width)
         return {"logits": self.head(self.dropout(features)), "features": features}

@@ -78,7 +78,7 @@ def write_table(
     head = ["figure", "Osler", *([peer] if peer else []), "must reach", "over", "reference"]
     lines = [f"# {title}", "", _line(head), _line(["---"] * len(head))]
     for row in rows:
-        here = [_figure(row.peer, row.peer_low, row.peer_high, row.unit)] if peer else []
+        here = [_figure(row.peer, row.peer_low, row.peer_high, row.unit) or "not run"] if peer else []
         ours = _figure(row.value, row.low, row.high, row.unit)
         lines.append(_line([row.what, ours, *here, row.must_reach, row.n, row.reference]))
     lines += ["", *(f"{note}\n" for note in notes), ", ".join(f"{key} {value}" for key, value in where.items())]

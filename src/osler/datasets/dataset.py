@@ -13,7 +13,7 @@ from osler.studies.formats import read_image, read_labels
 from osler.studies.image import Image
 from osler.studies.study import Study
 
-__all__ = ["Case", "Dataset"]
+__all__ = ["Case", "Dataset", "channel_of"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,20 @@ class Case:
     def target(self) -> Target | None:
         """The answer of a classification or regression case."""
         return self.record.target
+
+
+def channel_of(image: Image, channel: int) -> Image:
+    """One channel (0-based) of an image that holds several, as an image of its own.
+
+    Raises:
+        Unsuitable: when there are not so many.
+    """
+    if not 0 <= channel < len(image.array):
+        raise Unsuitable(
+            f"channel {channel} is asked for and the file holds {len(image.array)}",
+            remedy="check the list of modalities in dataset.json",
+        )
+    return replace(image, array=image.array[channel : channel + 1])
 
 
 class Dataset:
@@ -73,7 +87,8 @@ class Dataset:
         Raises:
             StudyError: when it cannot be read.
         """
-        return read_image(self.path_of(ref), key=ref.key, index=ref.index)
+        image = read_image(self.path_of(ref), key=ref.key, index=ref.index)
+        return image if ref.channel is None else channel_of(image, ref.channel)
 
     def read_mask(self, ref: ImageRef) -> Image:
         """Read one mask, with the values of its file.
@@ -89,7 +104,7 @@ class Dataset:
         Raises:
             StudyError: when an image cannot be read or its channels lie on different grids.
         """
-        images = {name: self._with_modality(self.read(ref)) for name, ref in record.images.items()}
+        images = {name: self._with_modality(image) for name, image in self._read_all(record).items()}
         shapes = {image.shape for image in images.values()}
         if len(shapes) > 1:
             raise Unsuitable(
@@ -98,6 +113,17 @@ class Dataset:
             )
         mask = None if record.mask is None else self.read_mask(record.mask)
         return Case(Study(name=record.name, images=images), record, mask)
+
+    def _read_all(self, record: Record) -> dict[str, Image]:
+        """A file that holds several channels is read once."""
+        files: dict[ImageRef, Image] = {}
+        images = {}
+        for name, ref in record.images.items():
+            whole = ref.model_copy(update={"channel": None})
+            if whole not in files:
+                files[whole] = self.read(whole)
+            images[name] = files[whole] if ref.channel is None else channel_of(files[whole], ref.channel)
+        return images
 
     def _with_modality(self, image: Image) -> Image:
         if image.modality or not self.manifest.modality:

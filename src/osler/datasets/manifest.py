@@ -23,12 +23,14 @@ class ImageRef(BaseModel):
         path: absolute, or relative to the manifest's ``root``.
         key: name of the array in an ``.npz``.
         index: row of that array (0-based).
+        channel: which channel (0-based) of a file that holds several images on one grid as its last axis.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     key: str | None = None
     index: int | None = None
+    channel: int | None = None
 
 
 class Record(BaseModel):

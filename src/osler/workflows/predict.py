@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
+from osler.datasets.dataset import channel_of
 from osler.datasets.plan import Plan
 from osler.errors import Unsuitable
 from osler.findings.finding import Findings
@@ -183,6 +184,10 @@ def read_channels(found: Found, plan: Plan) -> list[Image]:
     """
     if set(found.paths) == set(plan.channels):
         return [read_image(found.paths[name]) for name in plan.channels]
+    if len(found.paths) == 1 and len(plan.channels) > 1:  # one file that holds all channels
+        image = read_image(found.files[0])
+        if len(image.array) == len(plan.channels):
+            return [channel_of(image, n) for n in range(len(plan.channels))]
     if len(found.paths) != len(plan.channels):
         raise Unsuitable(
             f"the study has the images {', '.join(found.paths)}, and the model needs {', '.join(plan.channels)}",

@@ -1,6 +1,6 @@
 """Medical Segmentation Decathlon: ``dataset.json`` with a ``training`` list of images and labels.
 
-Several modalities lie as the fourth axis of one file and stay there: they are channels of one image.
+Several modalities lie as the fourth axis of one file; each becomes a channel with the name that dataset.json gives it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts.answers import check_task
 from osler.datasets.layouts.files import image_suffix, reference, short_names
 from osler.datasets.layouts.masks import refuse_lossy
-from osler.datasets.manifest import Manifest, Record
+from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 
@@ -62,13 +62,35 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     pairs = [_pair(path, entry) for entry in content["training"]]
     refuse_lossy([mask for _, mask in pairs])
     names = short_names([image.name[: -len(image_suffix(image.name))] for image, _ in pairs])
+    modalities = _modalities(content)
     records = tuple(
-        Record(name=name, images={"image": reference(image, path)}, mask=reference(mask, path))
+        Record(name=name, images=_channels(reference(image, path), modalities), mask=reference(mask, path))
         for name, (image, mask) in zip(names, pairs, strict=True)
     )
-    modality = modality_of([str(v) for v in dict(content.get("modality", {})).values()])
     name = str(content.get("name") or path.name)
-    return Manifest(name=name, root=path, layout=NAME, labels=_labels(content), records=records, modality=modality)
+    return Manifest(
+        name=name,
+        root=path,
+        layout=NAME,
+        labels=_labels(content),
+        records=records,
+        modality=modality_of(modalities),
+        channels=tuple(records[0].images),
+    )
+
+
+def _modalities(content: dict[str, Any]) -> list[str]:
+    """The names of the channels in the order of their numbers."""
+    listed = dict(content.get("modality", {}))
+    return [str(listed[key]) for key in sorted(listed, key=lambda k: (len(str(k)), str(k)))]
+
+
+def _channels(image: ImageRef, modalities: list[str]) -> dict[str, ImageRef]:
+    """One image; or, of several modalities, one reference per channel of the file."""
+    if len(modalities) < 2:
+        return {"image": image}
+    names = modalities if len(set(modalities)) == len(modalities) else [f"{n:04}" for n in range(len(modalities))]
+    return {name: image.model_copy(update={"channel": n}) for n, name in enumerate(names)}
 
 
 def _pair(folder: Path, entry: Any) -> tuple[Path, Path]:

@@ -61,6 +61,10 @@ def _row(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
 def _path(dataset: Dataset, ref: ImageRef, folder: Path) -> str:
     if ref.key is not None or ref.index is not None:
         raise UsageError("a CSV manifest cannot point to rows of an .npz", remedy="give the .npz itself instead")
+    if ref.channel is not None:
+        raise UsageError(
+            "a CSV manifest cannot point to a channel of a file", remedy="save each channel to its own file"
+        )
     return Path(relpath(dataset.path_of(ref), folder)).as_posix()
 
 

@@ -16,7 +16,7 @@ __all__ = ["demo"]
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where everything goes.")] = Path("demo"),
-    budget: Annotated[str, typer.Option(help="Time for planning and training, as 90s or 2m.")] = "2m",
+    budget: Annotated[str, typer.Option(help="Time for planning and training, as 90s or 2m.")] = "3m",
     force: Force = False,
     as_json: Json = False,
 ) -> None:

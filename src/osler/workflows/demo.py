@@ -63,7 +63,7 @@ class DemoResult:
 def demo(
     output: str | Path = "demo",
     *,
-    budget: str | float = "2m",
+    budget: str | float = "3m",
     steps: int | None = None,
     cases: int = _CASES,
     force: bool = False,
@@ -74,7 +74,7 @@ def demo(
 
     Args:
         output: a new folder for everything; what an earlier demo left there is replaced with ``force``.
-        budget: time for planning and training, as "2m" or in seconds.
+        budget: time for planning and training, as "3m" or in seconds.
         steps: train exactly so many steps instead.
         cases: phantoms to train on.
         force: replace an earlier demo.

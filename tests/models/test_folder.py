@@ -108,3 +108,10 @@ def test_a_graph_is_checked_with_its_weights(model):
 
 def test_a_model_that_was_never_measured_has_no_performance(model):
     assert model.performance() == {}
+
+
+def test_a_changed_model_json_is_refused(model):
+    path = model.path / "model.json"
+    path.write_text(path.read_text().replace('"temperature": 1.0', '"temperature": 25.0'))
+    with pytest.raises(ModelError, match="was changed"):
+        Model.open(model.path)

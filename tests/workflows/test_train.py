@@ -300,3 +300,21 @@ def test_the_records_of_another_run_need_force(masks: Path, tmp_path: Path) -> N
     (tmp_path / "m").rename(tmp_path / "kept")
     with pytest.raises(OutputExists, match="records of a finished run"):
         train(masks, output=tmp_path / "m", steps=3, device="cpu", overrides=SMALL_MASKS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"overrides": {"foo": "1"}}, "no field 'foo'"),
+        ({"overrides": {"batch": "-3"}}, "batch cannot be -3"),
+        ({"overrides": {"loss.name": "nope"}}, "no loss 'nope'"),
+        ({"method": "nope"}, "no method 'nope'"),
+        ({"device": "tpu"}, "no device 'tpu'"),
+    ],
+)
+def test_a_mistake_in_the_command_is_answered_and_leaves_nothing(
+    classes: Path, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(osler.errors.OslerError, match=message):
+        train(classes, output=tmp_path / "m", steps=2, **settings)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ __all__ = [
     "answer_grid",
     "assumed_step_s",
     "candidates",
+    "is_coarse",
     "mask_grid",
     "step_cost",
     "steps_needed",
@@ -31,6 +32,9 @@ __all__ = [
 # order of magnitude matters: training measures the real step time.
 _THROUGHPUT = {"bf16": 130.0, "float32": 40.0, "gpu": 40_000.0}
 _ORGAN_PATCHES = 6.0  # a voxel edge may be at most the smallest structure's extent divided by this
+_MASK_PATCHES = {2: 3000, 3: 1000}  # that a U-Net of 16 filters must have seen
+_NARROWEST = {2: 16, 3: 12}  # filters; a network below these does not learn with fewer steps
+_COARSE = 4  # how many times fewer voxels a patch of a coarse candidate has
 _PATCH_SHARE = 0.55  # of the study's extent per axis that a patch should see
 
 
@@ -70,6 +74,13 @@ def variants(hardware: Hardware) -> tuple[Variant, ...]:
     if bf16:
         chosen += [Variant(precision="bf16", channels_last=False), Variant(precision="bf16", channels_last=True)]
     return tuple(chosen)
+
+
+def is_coarse(candidate: Candidate, fingerprint: Fingerprint, hardware: Hardware) -> bool:
+    """Whether it is on a coarser grid than it would be with enough time; chosen only when no other gets its steps."""
+    if candidate.network.family == "encoder":
+        return False
+    return candidate.grid != mask_grid(fingerprint, _voxel_limit(fingerprint.dimensions, hardware))
 
 
 def candidates(
@@ -116,24 +127,37 @@ def steps_needed(candidate: Candidate, task: TaskName, cases: int) -> int:
     """
     width = candidate.network.features[0]
     if task == "segment":
-        return max(400, int(500 * (width / 16) ** 2))
+        dimensions = len(candidate.patch)
+        patches = _MASK_PATCHES[dimensions] * (max(width, _NARROWEST[dimensions]) / 16) ** 2
+        return max(400, int(patches / candidate.batch))
     epochs = 25 if cases > 2000 else 120
     return int(max(600, epochs * cases / candidate.batch) * (width / 24) ** 0.5)
 
 
 def _for_masks(fingerprint: Fingerprint, hardware: Hardware, inputs: int, outputs: int) -> list[Candidate]:
     limit = _voxel_limit(fingerprint.dimensions, hardware)
-    grid = mask_grid(fingerprint, limit)
+    fine = mask_grid(fingerprint, limit)
+    # a coarse patch sees the whole picture, or most of the volume
+    coarse = mask_grid(fingerprint, limit // _COARSE, share=0.75 if fingerprint.dimensions == 2 else 0.8)
+    found = _on_grid(fingerprint, hardware, fine, limit, inputs, outputs)
+    return (
+        found if coarse == fine else found + _on_grid(fingerprint, hardware, coarse, limit // _COARSE, inputs, outputs)
+    )
+
+
+def _on_grid(
+    fingerprint: Fingerprint, hardware: Hardware, grid: GridPlan, limit: int, inputs: int, outputs: int
+) -> list[Candidate]:
+    """One network in several widths."""
     working = working_shape(fingerprint, grid)
     patch = _patch(working, limit, grid, fingerprint.dimensions)
     strides = _strides(patch, grid, deepest=6 if fingerprint.dimensions == 2 else 5)
     patch = _divisible(patch, strides)
     batch = _mask_batch(patch, fingerprint.dimensions, hardware)
     widths = (8, 12, 16, 24, 32, 48, 64)
-    largest = 320 if fingerprint.dimensions == 3 else 512
     result = []
     for width in widths:
-        features = tuple(min(largest, width * 2**level) for level in range(len(strides)))
+        features = tuple(width * min(8, 2**level) for level in range(len(strides)))
         network = NetworkPlan(
             family="unet", features=features, strides=strides, blocks=(1,) * len(strides), normalisation="instance"
         )
@@ -152,8 +176,14 @@ def _extent(fingerprint: Fingerprint) -> list[float]:
     return [n * s for n, s in zip(fingerprint.median_shape, fingerprint.median_spacing, strict=True)]
 
 
-def mask_grid(fingerprint: Fingerprint, limit: int) -> GridPlan:
-    """Median spacing, coarsened until a patch sees enough of the study, but never too coarse for the smallest label."""
+def mask_grid(fingerprint: Fingerprint, limit: int, *, share: float = _PATCH_SHARE) -> GridPlan:
+    """Median spacing, coarsened until a patch sees enough of the study, but never too coarse for the smallest label.
+
+    Args:
+        fingerprint: of the training cases.
+        limit: voxels of a patch.
+        share: of the study's extent per axis that a patch should see.
+    """
     spacing = list(fingerprint.median_spacing)
     dimensions = fingerprint.dimensions
     orientation = "RAS" if dimensions == 3 else None
@@ -166,7 +196,7 @@ def mask_grid(fingerprint: Fingerprint, limit: int) -> GridPlan:
     finest = _finest_needed(fingerprint, spacing)
     for _ in range(64):
         shape = [e / s for e, s in zip(extent, spacing, strict=True)]
-        if math.prod(shape) * _PATCH_SHARE**dimensions <= limit:
+        if math.prod(shape) * share**dimensions <= limit:
             break
         # the finest axes are coarsened first, so that voxels become more even
         target = min(spacing) * 1.1
@@ -253,7 +283,7 @@ def _mask_batch(patch: Sequence[int], dimensions: int, hardware: Hardware) -> in
     # enough voxels for a step's gradient; more only make steps slower
     if dimensions == 3:
         return max(1, min(8, round(180_000 / voxels)))
-    return max(4, min(32, round(8 * 128**2 / voxels)))
+    return max(2, min(32, round(4 * 128**2 / voxels)))
 
 
 def _for_answers(fingerprint: Fingerprint, hardware: Hardware, inputs: int, outputs: int) -> list[Candidate]:

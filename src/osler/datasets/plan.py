@@ -71,7 +71,7 @@ class NetworkPlan(_Frozen):
     features: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
     blocks: tuple[int, ...]
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     normalisation: Literal["instance", "group", "batch"] = "instance"
     deep_supervision: bool = False
 
@@ -81,7 +81,7 @@ class LossPlan(_Frozen):
 
     name: str
     class_weights: tuple[float, ...] = ()
-    label_smoothing: float = 0.0
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     focal_gamma: float = 2.0
 
 
@@ -90,14 +90,14 @@ class OptimiserPlan(_Frozen):
     (0 switches it off); ``clip`` the largest gradient norm (0 switches it off)."""
 
     name: Literal["sgd", "adam", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    momentum: float = 0.99
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
     schedule: Literal["cosine", "polynomial"] = "cosine"
-    warmup: float = 0.05
-    ema: float = 0.999
-    clip: float = 1.0
-    patience: int = 0
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    clip: float = Field(default=1.0, ge=0)
+    patience: int = Field(default=0, ge=0)
 
 
 class AugmentationPlan(_Frozen):
@@ -142,18 +142,18 @@ class Plan(_Frozen):
     grid: GridPlan
     normalisation: tuple[NormalisationPlan, ...]
     patch: tuple[int, ...]
-    batch: int
-    foreground: float = 0.5
+    batch: int = Field(ge=1)
+    foreground: float = Field(default=0.5, ge=0, le=1)
     network: NetworkPlan
     loss: LossPlan
     optimiser: OptimiserPlan
     augmentation: AugmentationPlan
-    steps: int
+    steps: int = Field(ge=0)
     pace: tuple[tuple[int, float], ...] = ()
     budget_s: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
-    overlap: float = 0.5
+    overlap: float = Field(default=0.5, ge=0, lt=1)
     mirror_axes: tuple[int, ...] = ()
     target_mean: float = 0.0
     target_std: float = 1.0

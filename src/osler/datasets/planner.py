@@ -4,7 +4,7 @@ decision. Timings are an argument: training measures them, inspection goes by th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from osler.datasets.candidates import (
     Variant,
     assumed_step_s,
     candidates,
+    is_coarse,
     steps_needed,
     variants,
     working_shape,
@@ -30,7 +31,7 @@ from osler.datasets.plan import (
 )
 from osler.errors import PlanError
 
-__all__ = ["Timings", "make_plan", "offered", "override", "plan_for", "task_of", "timing_key"]
+__all__ = ["Timings", "check_names", "make_plan", "offered", "override", "plan_for", "task_of", "timing_key"]
 
 Timings = Mapping[str, float]
 """Seconds of one training step by ``timing_key``."""
@@ -168,11 +169,13 @@ def _choose(
         choice = tuple(c for c in choice if any(timing_key(c, v) in timings for v in variants(hardware))) or choice
     timed = {c.key: _fastest(c, hardware, timings or {}) for c in choice}
     source = "measured on this machine" if timings else "from the cost model, not measured"
-    if steps is None:
-        room = (budget_s or 900.0) * _USED
-        fitting = [c for c in choice if room / timed[c.key][1] >= steps_needed(c, task, fingerprint.cases)]
-    else:
-        fitting = [c for c in choice if steps >= steps_needed(c, task, fingerprint.cases)]
+
+    def fits(candidate: Candidate) -> bool:
+        return _fits(candidate, timed, budget_s, steps, task, fingerprint)
+
+    choice = _finest_that_fits(choice, fingerprint, hardware, fits)
+    fitting = [c for c in choice if fits(c)]
+    if steps is not None:
         source = "by the number of steps; nothing was measured"
     chosen = fitting[-1] if fitting else choice[0]
     variant, seconds = timed[chosen.key]
@@ -184,6 +187,28 @@ def _choose(
     )
     reasons["precision"] = f"{variant.precision}, channels last {variant.channels_last}: the fastest, {source}"
     return chosen, variant, seconds
+
+
+def _fits(
+    candidate: Candidate,
+    timed: Mapping[str, tuple[Variant, float]],
+    budget_s: float | None,
+    steps: int | None,
+    task: TaskName,
+    fingerprint: Fingerprint,
+) -> bool:
+    """Whether a candidate gets the steps that it needs."""
+    given = (budget_s or 900.0) * _USED / timed[candidate.key][1] if steps is None else steps
+    return given >= steps_needed(candidate, task, fingerprint.cases)
+
+
+def _finest_that_fits(
+    choice: tuple[Candidate, ...], fingerprint: Fingerprint, hardware: Hardware, fits: Callable[[Candidate], bool]
+) -> tuple[Candidate, ...]:
+    """The candidates on the fine grid while one of them gets its steps, else those on the coarse one, if any."""
+    coarse = tuple(c for c in choice if is_coarse(c, fingerprint, hardware))
+    fine = tuple(c for c in choice if c not in coarse)
+    return fine if not coarse or (fine and any(fits(c) for c in fine)) else coarse
 
 
 def _fastest(candidate: Candidate, hardware: Hardware, timings: Timings) -> tuple[Variant, float]:
@@ -300,6 +325,20 @@ def _explain_grid(fingerprint: Fingerprint, candidate: Candidate, reasons: dict[
         )
     reasons["patch"] = f"{candidate.patch} of a working study of {working_shape(fingerprint, grid)}"
     reasons["batch"] = f"{candidate.batch} per step"
+
+
+def check_names(changes: Mapping[str, Any]) -> None:
+    """Refuse fields that no plan has, before any data are read.
+
+    Raises:
+        PlanError: when there is no such field; the remedy lists those there are.
+    """
+    for dotted in changes:
+        fields: Any = Plan.model_fields
+        for part in dotted.split("."):
+            if part not in fields:
+                raise PlanError(f"a plan has no field {dotted!r}", remedy=f"choose one of {', '.join(sorted(fields))}")
+            fields = getattr(fields[part].annotation, "model_fields", {})
 
 
 def override(plan: Plan, changes: Mapping[str, Any]) -> Plan:

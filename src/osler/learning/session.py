@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from osler.datasets.plan import Plan
+from osler.errors import PlanError, UsageError
 from osler.learning.export import start_from as copy_weights
 from osler.learning.feed import Cases, Feed
 from osler.learning.methods import make_method
@@ -16,10 +17,26 @@ from osler.learning.trainer import Outcome, Trainer, make_fabric
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress
 
-__all__ = ["train_network"]
+__all__ = ["check_plan", "train_network"]
 
 _MOST_VALIDATED = {"segment": 40}
 """Cases per validation while training; all of them where a case is cheap."""
+
+
+def check_plan(plan: Plan, *, device: str) -> None:
+    """Build what the plan names, to fail before anything is prepared.
+
+    Raises:
+        Unknown: when a network family, loss or method has no such name.
+        PlanError: when the network cannot be built.
+        UsageError: when a GPU is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for and torch sees no GPU", remedy="use --device auto or cpu")
+    try:
+        make_method(plan, make_task(plan))
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise PlanError(f"the network cannot be built: {error}", remedy="see osler train --plan-only") from error
 
 
 def train_network(

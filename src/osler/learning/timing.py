@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
-from osler.datasets.candidates import Candidate, Variant, assumed_step_s, steps_needed, variants
+from osler.datasets.candidates import Candidate, Variant, assumed_step_s, is_coarse, steps_needed, variants
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
 from osler.datasets.plan import Plan, TaskName
@@ -125,19 +125,45 @@ def measure_step_times(
     def fits(number: int, step_s: float) -> bool:
         return step_s * steps_needed(choice[number], task, fingerprint.cases) <= room
 
-    hopeful = [n for n, c in enumerate(choice) if fits(n, scale * assumed_step_s(c, best, hardware))]
-    number = hopeful[-1] if hopeful else 0
-    tried: dict[int, bool] = {}
-    while 0 <= number < len(choice) and number not in tried and (not tried or stopwatch.spent_s() < 0.05 * budget_s):
-        seconds = stopwatch.seconds(choice[number], best)
-        progress.advance(
-            "timing candidates", 1, f"{choice[number].network.features[0]} filters: {seconds:.3f} s a step"
-        )
-        tried[number] = fits(number, seconds)
-        number += 1 if tried[number] else -1
+    coarse = [is_coarse(candidate, fingerprint, hardware) for candidate in choice]
+    for wanted in (False, True):  # the coarse grid is looked at only when nothing fits on the fine one
+        numbers = [n for n, is_it in enumerate(coarse) if is_it == wanted]
+        if _search(numbers, choice, best, scale, fits, stopwatch, hardware, progress, until_s=0.05 * budget_s):
+            break
     progress.finish("timing candidates")
     stopwatch.keep()
     return stopwatch.used
+
+
+def _search(
+    numbers: list[int],
+    choice: Sequence[Candidate],
+    best: Variant,
+    scale: float,
+    fits: Callable[[int, float], bool],
+    stopwatch: _Stopwatch,
+    hardware: Hardware,
+    progress: Progress,
+    *,
+    until_s: float,
+) -> bool:
+    """Time up or down from the candidate that the scaled cost model hopes for, until the limit lies between two.
+
+    Returns:
+        Whether one of ``numbers`` fits the budget.
+    """
+    if not numbers:
+        return False
+    hopeful = [n for n, c in enumerate(numbers) if fits(c, scale * assumed_step_s(choice[c], best, hardware))]
+    at = hopeful[-1] if hopeful else 0
+    tried: dict[int, bool] = {}
+    while 0 <= at < len(numbers) and at not in tried and (not tried or stopwatch.spent_s() < until_s):
+        candidate = choice[numbers[at]]
+        seconds = stopwatch.seconds(candidate, best)
+        progress.advance("timing candidates", 1, f"{candidate.network.features[0]} filters: {seconds:.3f} s a step")
+        tried[at] = fits(numbers[at], seconds)
+        at += 1 if tried[at] else -1
+    return any(tried.values())
 
 
 class _Stopwatch:

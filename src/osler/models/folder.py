@@ -76,7 +76,8 @@ class DataSummary(_Frozen):
 
 
 class ModelInfo(_Frozen):
-    """``model.json``. ``files`` maps each path (relative, POSIX) to its SHA-256; model.json itself is not listed."""
+    """``model.json``. ``files`` maps each path (relative, POSIX) to its SHA-256; model.json itself is not
+    listed; ``digest`` is the SHA-256 of its other fields."""
 
     schema_version: int = MODEL_VERSION
     osler_version: str
@@ -89,6 +90,7 @@ class ModelInfo(_Frozen):
     data: DataSummary
     lineage: dict[str, Any] = {}
     files: dict[str, str] = {}
+    digest: str = ""
 
 
 class Check(_Frozen):
@@ -118,7 +120,8 @@ def seal(folder: Path, info: ModelInfo) -> Model:
         if path.suffix not in _ALLOWED_SUFFIXES:
             raise ModelError(f"a model folder may not hold {path.name}", remedy="remove it and write the model again")
         files[path.relative_to(folder).as_posix()] = sha256_of(path)
-    text = info.model_copy(update={"files": files}).model_dump_json(indent=1)
+    record = info.model_copy(update={"files": files}).model_dump(mode="json")
+    text = json.dumps({**record, "digest": _digest_of(record)}, indent=1)
     temporary = folder / "model.json.partial"
     temporary.write_text(text)
     os.replace(temporary, folder / "model.json")
@@ -153,6 +156,8 @@ class Model:
                 remedy="give the folder that osler train wrote, or run the training again to finish it",
             )
         info = _read_json(folder / "model.json", ModelInfo)
+        if info.digest != _digest_of(json.loads((folder / "model.json").read_text())):
+            raise ModelError(f"model.json of {folder} was changed", remedy="restore the model folder")
         listed = info.files.get("plan.json")
         if not (folder / "plan.json").is_file() or listed != sha256_of(folder / "plan.json"):
             raise ModelError(f"plan.json of {folder} is missing or was changed", remedy="restore the model folder")
@@ -214,6 +219,12 @@ class Model:
         present = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
         faults += [f"{extra} is not listed" for extra in sorted(present - set(self.info.files) - {"model.json"})]
         return Check(files=len(self.info.files), faults=tuple(faults))
+
+
+def _digest_of(record: dict[str, Any]) -> str:
+    """SHA-256 of all fields but ``digest``, in a form that does not depend on white space or order."""
+    rest = {key: value for key, value in record.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _read_json(path: Path, kind: type[_Parsed]) -> _Parsed:

@@ -112,6 +112,10 @@ class RunFolder:
         """The folder of one member."""
         return self.path / f"fold{number}"
 
+    def discard(self) -> None:
+        """Remove what was stored before anything was trained."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def finish(self) -> None:
         """Mark the run as finished and drop what only resuming needs."""
         shutil.rmtree(self.path / "prepared", ignore_errors=True)

@@ -16,12 +16,12 @@ from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import Record, Split
 from osler.datasets.measure import measure
 from osler.datasets.plan import Plan, TaskName
-from osler.datasets.planner import Timings, make_plan, override, task_of
+from osler.datasets.planner import Timings, check_names, make_plan, override, task_of
 from osler.datasets.split_report import describe_splits
 from osler.datasets.splits import assign_splits
 from osler.datasets.splits import folds as make_folds
 from osler.datasets.store import PreparedStore
-from osler.errors import PlanError, TooFew
+from osler.errors import OslerError, PlanError, TooFew, Unknown
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.workflows.durations import format_duration, parse_duration
@@ -30,7 +30,9 @@ from osler.workflows.plan_files import describe_plan, read_plan
 from osler.workflows.process_group import ProcessGroup
 from osler.workflows.run_folder import RunFolder, request_digest
 
-__all__ = ["TrainResult", "describe_plan", "train"]
+__all__ = ["DEVICES", "TrainResult", "train"]
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,9 @@ def train(
         threads=threads,
         checkpoint_s=checkpoint_s,
     )
+    check_names(request.overrides)
+    if device not in DEVICES:
+        raise Unknown(f"no device {device!r}", remedy=f"choose one of {', '.join(DEVICES)}")
     if request.start_from is not None:
         Model.open(request.start_from)  # fails now rather than after preparing
     run = RunFolder(request.output)
@@ -185,9 +190,15 @@ def train(
         return TrainResult(plan=plan, run_folder=run.path, notes=tuple(notes))
     training = _Training(opened, request, run, progress, cancel, begun)
     if group.first:
-        if run.claim(request_digest(opened, request.settings()), force=force, resume=resume):
+        resumed = run.claim(request_digest(opened, request.settings()), force=force, resume=resume)
+        if resumed:
             progress.say(f"going on with the unfinished run in {run.path}")
-        parts, plan, notes = training.plan()
+        try:
+            parts, plan, notes = training.plan()
+        except OslerError:
+            if not resumed:
+                run.discard()  # nothing was trained: a mistake in the command must not block the next one
+            raise
         group.announce(run.path)
     else:
         group.wait(run.path, cancel)
@@ -291,12 +302,14 @@ class _Training:
     def plan(self) -> tuple[list[Dataset], Plan, list[str]]:
         """Splits and plan: those of the stopped run where there is one, else new ones, which are stored."""
         from osler.learning.devices import set_threads
+        from osler.learning.session import check_plan
 
         set_threads(self.request.threads)
         parts, notes = self._parts()
         plan = self.run.load_plan()
         if plan is None:
             plan = _plan(parts[0], self.request, self.progress, self.cancel)
+            check_plan(plan, device=self.request.device)
             self.run.save_plan(plan)
         return parts, plan, notes
 

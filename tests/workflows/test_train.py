@@ -318,3 +318,13 @@ def test_a_mistake_in_the_command_is_answered_and_leaves_nothing(
     with pytest.raises(osler.errors.OslerError, match=message):
         train(classes, output=tmp_path / "m", steps=2, **settings)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_do_not_train_into_one_folder(classes: Path, tmp_path: Path) -> None:
+    from osler.workflows.run_folder import RunFolder
+
+    held = RunFolder(tmp_path / "m")
+    held.claim("somebody else's", force=False)
+    with pytest.raises(OutputExists, match="another process is training"):
+        train(classes, output=tmp_path / "m", steps=2, force=True)
+    held.release()

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.manifest import Manifest
@@ -32,6 +32,7 @@ class RunFolder:
     def __init__(self, output: Path) -> None:
         self.output = output
         self.path = output.with_name(output.name + ".run")
+        self._held: TextIO | None = None
 
     def claim(self, digest: str, *, force: bool, resume: bool = True) -> bool:
         """Make it ours.
@@ -55,6 +56,7 @@ class RunFolder:
             raise OutputExists(
                 f"{self.output} exists already", remedy="give another --output, or --force to replace it"
             )
+        self._lock()
         same = self._same_request(digest)
         finished = (self.path / "finished").exists()
         resumes = resume and same and not finished
@@ -66,6 +68,34 @@ class RunFolder:
             raise StorageError(f"{self.path} cannot be written ({error})", remedy="give another --output") from error
         self._write("request.json", json.dumps({"digest": digest}))
         return resumes
+
+    def _lock(self) -> None:
+        """Hold the run for this process; the system lets go of it when the process ends, however it ends.
+
+        The lock lies beside the folder, which may be removed and made anew.
+        """
+        import fcntl
+
+        place = self.path.with_name(self.path.name + ".lock")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._held = place.open("a")
+        except OSError as error:
+            raise StorageError(f"{place} cannot be written ({error})", remedy="give another --output") from error
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._held.close()
+            raise OutputExists(
+                f"another process is training into {self.output}", remedy="wait for it, or give another --output"
+            ) from error
+
+    def release(self) -> None:
+        """Let go of the run; the lock's file is removed."""
+        if self._held is not None:
+            self.path.with_name(self.path.name + ".lock").unlink(missing_ok=True)
+            self._held.close()
+            self._held = None
 
     def _clear(self, *, same: bool, finished: bool, force: bool) -> None:
         """Remove an earlier run's records where that was asked for; never a folder that is no run's."""

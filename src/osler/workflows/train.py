@@ -189,10 +189,21 @@ def train(
         plan = _plan(parts[0], request, progress, cancel)
         return TrainResult(plan=plan, run_folder=run.path, notes=tuple(notes))
     training = _Training(opened, request, run, progress, cancel, begun)
+    try:
+        return _carry_out(training, group, force=force, resume=resume, mirror=mirror, intended_use=intended_use)
+    finally:
+        run.release()
+
+
+def _carry_out(
+    training: _Training, group: ProcessGroup, *, force: bool, resume: bool, mirror: bool, intended_use: str
+) -> TrainResult:
+    """In the first process: claim the folder, plan, train, finish. In the others: wait for the plan, and train along."""
+    run, request = training.run, training.request
     if group.first:
-        resumed = run.claim(request_digest(opened, request.settings()), force=force, resume=resume)
+        resumed = run.claim(request_digest(training.opened, request.settings()), force=force, resume=resume)
         if resumed:
-            progress.say(f"going on with the unfinished run in {run.path}")
+            training.progress.say(f"going on with the unfinished run in {run.path}")
         try:
             parts, plan, notes = training.plan()
         except OslerError:
@@ -201,7 +212,7 @@ def train(
             raise
         group.announce(run.path)
     else:
-        group.wait(run.path, cancel)
+        group.wait(run.path, training.cancel)
         parts, plan, notes = training.plan()  # reads what the first process stored
     trained = training.members(parts, plan)
     if not group.first:

@@ -144,7 +144,7 @@ class Feed:
         """The batch of one step: image (B, C, *source), answer (B, *source) or as the task encodes it."""
         names = self._chosen(step)
         if not self.task.dense:
-            images = [torch.from_numpy(np.asarray(self._load(name)[0][:])) for name in names]
+            images = [torch.from_numpy(np.array(self._load(name)[0][:])) for name in names]
             return Batch(torch.stack(images), torch.stack([self.task.encode(self.cases.target(n)) for n in names]))
         random = np.random.default_rng(step_seed(self.plan.seed, 2, step, self.process))
         pairs = [self._dense(name, random) for name in names]
@@ -169,7 +169,7 @@ class Feed:
         """
         array, mask = self._load(name)
         if not self.task.dense:
-            return torch.from_numpy(np.asarray(array[:]))[None], self.task.encode(self.cases.target(name))[None]
+            return torch.from_numpy(np.array(array[:]))[None], self.task.encode(self.cases.target(name))[None]
         points = [found for found in self.cases.foreground(name).values() if len(found)]
         middle = np.concatenate(points).mean(0) if points else np.array(mask.shape) / 2
         start = []

@@ -198,7 +198,7 @@ def train(
 def _carry_out(
     training: _Training, group: ProcessGroup, *, force: bool, resume: bool, mirror: bool, intended_use: str
 ) -> TrainResult:
-    """In the first process: claim the folder, plan, train, finish. In the others: wait for the plan, and train along."""
+    """In the first process: claim the folder, plan, train, finish. In the others: wait for the plan, train along."""
     run, request = training.run, training.request
     if group.first:
         resumed = run.claim(request_digest(training.opened, request.settings()), force=force, resume=resume)

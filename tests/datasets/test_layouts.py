@@ -35,16 +35,17 @@ def test_a_decathlon_folder_gives_labels_modality_and_each_file_its_own_patient(
     assert dataset.manifest.patients == "unknown"
 
 
-def test_decathlon_modalities_stay_channels_of_one_image(tmp_path):
+def test_decathlon_modalities_of_one_file_become_channels_by_name(tmp_path):
     root = decathlon(tmp_path / "brain")
     for n in range(3):
         volume(root / f"imagesTr/liver_{n:03d}.nii.gz", shape=(6, 5, 4, 2))
     content = json.loads((root / "dataset.json").read_text())
     (root / "dataset.json").write_text(json.dumps({**content, "modality": {"0": "FLAIR", "1": "T1w"}}))
     dataset = open_dataset(root)
-    assert dataset.manifest.channels == ("image",)
+    assert dataset.manifest.channels == ("FLAIR", "T1w")
     assert dataset.manifest.modality == "MR"
-    assert dataset.load(dataset.records[0]).study.image.array.shape == (2, 6, 5, 4)
+    images = dataset.load(dataset.records[0]).study.images
+    assert {name: image.array.shape for name, image in images.items()} == {n: (1, 6, 5, 4) for n in ("FLAIR", "T1w")}
 
 
 def test_nnunet_channels_become_images_of_one_study(tmp_path):

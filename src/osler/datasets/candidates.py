@@ -34,7 +34,7 @@ _THROUGHPUT = {"bf16": 130.0, "float32": 40.0, "gpu": 40_000.0}
 _ORGAN_PATCHES = 6.0  # a voxel edge may be at most the smallest structure's extent divided by this
 _MASK_PATCHES = {2: 3000, 3: 1000}  # that a U-Net of 16 filters must have seen
 _NARROWEST = {2: 16, 3: 12}  # filters; a network below these does not learn with fewer steps
-_COARSE = {2: 2, 3: 4}  # how many times fewer voxels a patch of a coarse candidate has
+_COARSE = 4  # how many times fewer voxels a patch of a coarse candidate has
 _PATCH_SHARE = 0.55  # of the study's extent per axis that a patch should see
 
 
@@ -138,7 +138,7 @@ def _for_masks(fingerprint: Fingerprint, hardware: Hardware, inputs: int, output
     limit = _voxel_limit(fingerprint.dimensions, hardware)
     fine = mask_grid(fingerprint, limit)
     # a coarse patch sees the whole picture, or most of the volume
-    fewer = limit // _COARSE[fingerprint.dimensions]
+    fewer = limit // _COARSE
     coarse = mask_grid(fingerprint, fewer, share=0.75 if fingerprint.dimensions == 2 else 0.8)
     found = _on_grid(fingerprint, hardware, fine, limit, inputs, outputs)
     return found if coarse == fine else found + _on_grid(fingerprint, hardware, coarse, fewer, inputs, outputs)

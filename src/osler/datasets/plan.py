@@ -65,7 +65,8 @@ class NormalisationPlan(_Frozen):
 
 class NetworkPlan(_Frozen):
     """``family`` is a name on ``learning.networks``' list; ``features`` are filters per level; ``strides`` the
-    down-sampling into each level (first is all ones); ``blocks`` residual blocks per level."""
+    down-sampling into each level (first is all ones); ``blocks`` residual blocks per level. ``pooling`` is how an
+    encoder sums up its places: their mean, or mean and maximum side by side."""
 
     family: str
     features: tuple[int, ...]
@@ -74,6 +75,7 @@ class NetworkPlan(_Frozen):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     normalisation: Literal["instance", "group", "batch"] = "instance"
     deep_supervision: bool = False
+    pooling: Literal["mean", "mean_max"] = "mean"
 
 
 class LossPlan(_Frozen):

@@ -38,6 +38,7 @@ Timings = Mapping[str, float]
 
 _USED = 0.93  # of the budget that is left to training steps; the rest goes to validation and checkpoints
 _MIRROR_LIMIT = 0.25  # of ``Fingerprint.symmetry``: below it a mirrored study looks like any other
+_FEW_PATIENTS = 60  # of training; anatomy and scanners vary more than so many can show
 _XRAY = {"CR", "DX", "RG", "RF", "MG", "XA"}
 _KIND_TO_TASK: dict[str, TaskName] = {
     "classes": "classify",
@@ -131,7 +132,7 @@ def plan_for(
         batch=candidate.batch,
         network=candidate.network,
         loss=_loss(fingerprint, task, reasons),
-        optimiser=_optimiser(task, reasons),
+        optimiser=_optimiser(fingerprint, task, reasons),
         augmentation=_augmentation(fingerprint, task, flips, reasons),
         steps=steps,
         precision="bf16" if variant.precision == "bf16" else "float32",
@@ -281,9 +282,11 @@ def _loss(fingerprint: Fingerprint, task: TaskName, reasons: dict[str, str]) -> 
     return LossPlan(name="cross_entropy", class_weights=tuple(round(w / mean, 4) for w in weights))
 
 
-def _optimiser(task: TaskName, reasons: dict[str, str]) -> OptimiserPlan:
+def _optimiser(fingerprint: Fingerprint, task: TaskName, reasons: dict[str, str]) -> OptimiserPlan:
     reasons["optimiser"] = "AdamW with warm-up, cosine to zero and averaged weights needs the fewest steps"
     if task == "segment":
+        if fingerprint.dimensions == 2:
+            return OptimiserPlan(learning_rate=2e-3, weight_decay=1e-2, ema=0.995)
         return OptimiserPlan(learning_rate=1e-3, weight_decay=1e-2)
     return OptimiserPlan(learning_rate=1e-3, weight_decay=5e-2, ema=0.998)
 
@@ -292,6 +295,10 @@ def _augmentation(
     fingerprint: Fingerprint, task: TaskName, flips: tuple[bool, ...], reasons: dict[str, str]
 ) -> AugmentationPlan:
     if task == "segment":
+        patients = fingerprint.patients or fingerprint.cases
+        if fingerprint.dimensions == 2 and patients < _FEW_PATIENTS:
+            reasons["augmentation"] = f"strong: only {patients} training patients"
+            return AugmentationPlan(flips=flips, rotation=45.0, scale=0.3, shear=0.1, elastic=1.0, probability=0.5)
         reasons["augmentation"] = "moderate: rotation, scaling, bending, intensities"
         return AugmentationPlan(flips=flips, elastic=1.0)
     small = fingerprint.cases < 2000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from osler.datasets.plan import Plan
@@ -11,7 +12,7 @@ __all__ = ["Encoder"]
 
 
 class Encoder(Network):
-    """Residual stages, the mean over all places, dropout, one linear layer."""
+    """Residual stages, the mean (and the maximum) over all places, dropout, one linear layer."""
 
     def __init__(
         self,
@@ -24,6 +25,7 @@ class Encoder(Network):
         blocks: tuple[int, ...],
         norm: str = "batch",
         dropout: float = 0.0,
+        pooling: str = "mean",
     ) -> None:
         super().__init__()
         ones = (1,) * dimensions
@@ -34,8 +36,9 @@ class Encoder(Network):
             stages += [ResidualBlock(dimensions, width, width, norm=norm, stride=ones) for _ in range(count - 1)]
             previous = width
         self.stages = nn.Sequential(*stages)
+        self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(previous, outputs)
+        self.head = nn.Linear(previous * (2 if pooling == "mean_max" else 1), outputs)
         initialise(self)
 
     @classmethod
@@ -51,9 +54,13 @@ class Encoder(Network):
             blocks=network.blocks,
             norm=network.normalisation,
             dropout=network.dropout,
+            pooling=network.pooling,
         )
 
     def map_image(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, C, *S) to ``logits`` (B, outputs) and ``features`` (B, last width)."""
-        features = self.stages(image).flatten(2).mean(dim=2)  # (B, width, places) to (B, width)
+        """(B, C, *S) to ``logits`` (B, outputs) and ``features`` (B, last width; twice that with ``mean_max``)."""
+        places = self.stages(image).flatten(2)  # (B, width, places)
+        features = places.mean(dim=2)
+        if self.pooling == "mean_max":
+            features = torch.cat([features, places.amax(dim=2)], dim=1)
         return {"logits": self.head(self.dropout(features)), "features": features}

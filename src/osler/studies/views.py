@@ -47,7 +47,9 @@ class View:
     title: str
 
 
-def views_of(image: Image, mask: Array | None = None, truth: Array | None = None) -> list[View]:
+def views_of(
+    image: Image, mask: Array | None = None, truth: Array | None = None, *, focus: int | None = None
+) -> list[View]:
     """The planes to show: the picture itself, or axial, coronal and sagittal where the mask's area is largest.
 
     Without a mask (or an empty one) the truth decides, else the middle. The thin planes of a stack of few
@@ -57,6 +59,7 @@ def views_of(image: Image, mask: Array | None = None, truth: Array | None = None
         image: 2D or 3D.
         mask: (I, J[, K]) or (1, I, J[, K]) label values on the image's grid, 0 is background.
         truth: the same.
+        focus: the label whose area decides, where the mask holds it; None lets all of them together.
 
     Raises:
         GridMismatch: when a mask's shape is not the image's.
@@ -66,14 +69,16 @@ def views_of(image: Image, mask: Array | None = None, truth: Array | None = None
         return [_picture(image, mask, truth)]
     voxels, masks, affine_codes, spacing = _displayed(image, [mask, truth])
     deciding = next((one for one in masks if one is not None and one.any()), None)
+    if focus is not None and deciding is not None and (deciding == focus).any():
+        deciding = deciding == focus
     extent = np.multiply(voxels.shape[1:], spacing)
     planes = [plane for plane in _PLANES if min(extent[plane[1]], extent[plane[2]]) >= _THIN * extent.max()]
     return [_plane(voxels, masks, affine_codes, spacing, plane, deciding) for plane in planes or _PLANES[:1]]
 
 
-def middle_view(image: Image, mask: Array | None = None) -> View:
+def middle_view(image: Image, mask: Array | None = None, *, focus: int | None = None) -> View:
     """The first of ``views_of``: the picture, or the axial plane of a volume."""
-    return views_of(image, mask)[0]
+    return views_of(image, mask, focus=focus)[0]
 
 
 def window_of(image: Image, mask: Array | None = None) -> tuple[float, float]:

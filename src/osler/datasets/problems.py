@@ -4,49 +4,36 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.facts import CaseFacts, FaultKind
 from osler.datasets.manifest import Record
+from osler.datasets.problem import Code, Problem, Severity, counted
 
 __all__ = ["Duplicates", "Problem", "count_labels", "find_duplicates", "find_problems"]
 
-Severity = Literal["error", "warning", "note"]
 _FEW = 10
 """Cases of a class below which nothing can be said about how well it is recognised."""
-_FAULTS: dict[FaultKind, tuple[Severity, str, str]] = {
-    "missing channel": ("error", "an image of the study is missing", "add it or leave out the case"),
-    "blank": ("error", "blank, one value everywhere", "leave them out"),
-    "not finite": ("error", "NaN or infinite values", "repair or leave them out"),
-    "channels": ("error", "neither grey nor RGB", "save them as grey or RGB"),
-    "grid": ("error", "mask or channel on another grid", "export it on the grid of the image"),
+_FAULTS: dict[FaultKind, tuple[Code, Severity, str, str]] = {
+    "missing channel": ("missing-channel", "error", "an image of the study is missing", "add it or leave out the case"),
+    "blank": ("blank", "error", "blank, one value everywhere", "leave them out"),
+    "not finite": ("not-finite", "error", "NaN or infinite values", "repair or leave them out"),
+    "channels": ("channels", "error", "neither grey nor RGB", "save them as grey or RGB"),
+    "grid": ("grid", "error", "mask or channel on another grid", "export it on the grid of the image"),
     "values": (
+        "mask-values",
         "error",
         "values in the mask that are no label",
         "add the labels to the data set or repair the mask",
     ),
-    "empty": ("note", "empty mask", "nothing, if the structure is really absent"),
+    "empty": ("mask-empty", "note", "empty mask", "nothing, if the structure is really absent"),
 }
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Problem(_Frozen):
-    """``error``: cases are refused or figures would be untrue. ``warning``: figures will be weak. ``note``: fine.
-
-    ``details`` says more about single cases, by name.
-    """
-
-    severity: Severity
-    what: str
-    cases: tuple[str, ...] = ()
-    remedy: str = ""
-    details: dict[str, str] = {}
 
 
 class Duplicates(_Frozen):
@@ -70,7 +57,14 @@ def find_problems(dataset: Dataset, facts: Sequence[CaseFacts], unreadable: Mapp
     problems: list[Problem] = []
     if unreadable:
         problems.append(
-            _problem("error", "cannot be read", unreadable, "export or copy them again", details=dict(unreadable))
+            _problem(
+                "unreadable",
+                "error",
+                "cannot be read",
+                unreadable,
+                "export or copy them again",
+                details=dict(unreadable),
+            )
         )
     problems += _faults(facts)
     problems += _mixtures(facts)
@@ -119,12 +113,19 @@ def _group(records: Sequence[Record]) -> Duplicates:
 
 
 def _problem(
-    severity: Severity, what: str, cases: Iterable[str], remedy: str, *, details: dict[str, str] | None = None
+    code: Code,
+    severity: Severity,
+    what: str,
+    cases: Iterable[str],
+    remedy: str,
+    *,
+    details: dict[str, str] | None = None,
 ) -> Problem:
     names = tuple(cases)
     return Problem(
+        code=code,
         severity=severity,
-        what=f"{len(names)} {'case' if len(names) == 1 else 'cases'}: {what}",
+        what=f"{counted(len(names))}: {what}",
         cases=names,
         remedy=remedy,
         details=details or {},
@@ -133,10 +134,10 @@ def _problem(
 
 def _faults(facts: Sequence[CaseFacts]) -> list[Problem]:
     problems = []
-    for kind, (severity, what, remedy) in _FAULTS.items():
+    for kind, (code, severity, what, remedy) in _FAULTS.items():
         found = {fact.name: fault.text for fact in facts for fault in fact.faults if fault.kind == kind}
         if found:
-            problems.append(_problem(severity, what, found, remedy, details=found if kind != "empty" else {}))
+            problems.append(_problem(code, severity, what, found, remedy, details=found if kind != "empty" else {}))
     return problems
 
 
@@ -147,17 +148,19 @@ def _mixtures(facts: Sequence[CaseFacts]) -> list[Problem]:
     if len(dimensions) > 1:
         usual = dimensions.most_common(1)[0][0]
         odd = [fact.name for fact in facts if len(fact.shape) != usual]
-        problems.append(_problem("error", f"not {usual}D as the others", odd, "put them into a data set of their own"))
+        problems.append(
+            _problem("dimensions", "error", f"not {usual}D as the others", odd, "put them into a data set of their own")
+        )
     pixels = [fact.name for fact in facts if not fact.spacing_known]
     if 0 < len(pixels) < len(facts):
         what = "no spacing while others have one"
-        problems.append(_problem("error", what, pixels, "export them with their header"))
+        problems.append(_problem("no-spacing", "error", what, pixels, "export them with their header"))
     modalities = Counter(fact.modality for fact in facts if fact.modality)
     if len(modalities) > 1:
         usual_modality = modalities.most_common(1)[0][0]
         odd = [fact.name for fact in facts if fact.modality not in ("", usual_modality)]
         what = f"not of modality {usual_modality} as the others"
-        problems.append(_problem("warning", what, odd, "check that they belong here"))
+        problems.append(_problem("modality", "warning", what, odd, "check that they belong here"))
     return problems
 
 
@@ -172,16 +175,18 @@ def _duplicates(groups: Sequence[Duplicates]) -> list[Problem]:
     problems = []
     if across:
         what = f"the same pixels on both sides of the given split ({len(across)} groups), so scores will look too good"
-        problems.append(_problem("error", what, cases(across), "remove the copies from training"))
+        problems.append(_problem("copies-across", "error", what, cases(across), "remove the copies from training"))
     if differing:
         what = f"the same pixels with different answers ({len(differing)} groups)"
-        problems.append(_problem("warning", what, cases(differing), "decide which answer is right"))
+        problems.append(_problem("copies-answers", "warning", what, cases(differing), "decide which answer is right"))
     if torn:
         what = f"the same pixels under different patients ({len(torn)} groups), which a split may tear apart"
-        problems.append(_problem("warning", what, cases(torn), "find out whose they are"))
+        problems.append(_problem("copies-patients", "warning", what, cases(torn), "find out whose they are"))
     if within:
         what = f"exact copies of one another on one side ({len(within)} groups)"
-        problems.append(_problem("note", what, cases(within), "nothing: copies stay together when cases are split"))
+        problems.append(
+            _problem("copies-within", "note", what, cases(within), "nothing: copies stay together when cases are split")
+        )
     return problems
 
 
@@ -196,15 +201,22 @@ def _patients(dataset: Dataset) -> list[Problem]:
     if torn:
         cases = [record.name for record in dataset.records if record.patient in torn]
         what = f"of {len(torn)} patients who are on both sides of the given split, so scores will look too good"
-        problems.append(_problem("error", what, cases, "split by patient"))
+        problems.append(_problem("patient-across", "error", what, cases, "split by patient"))
     if manifest.patients == "unknown":
         what = "nothing says which images are of one patient, so figures will be by image"
         remedy = "if a patient has several images, give --patient REGEX, which finds the patient in each name"
-        problems.append(Problem(severity="warning", what=what, remedy=remedy))
+        problems.append(Problem(code="patients-unknown", severity="warning", what=what, remedy=remedy))
     elif manifest.patients == "pattern" and manifest.proposed_pattern:
         patients = len({record.patient for record in dataset.records})
         what = f"{patients} patients were taken from the names by {manifest.proposed_pattern!r}"
-        problems.append(Problem(severity="note", what=what, remedy="check it; --patient REGEX says it otherwise"))
+        problems.append(
+            Problem(
+                code="patients-pattern",
+                severity="note",
+                what=what,
+                remedy="check it; --patient REGEX says it otherwise",
+            )
+        )
     return problems
 
 
@@ -212,12 +224,12 @@ def _answers(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Problem]:
     problems = []
     silent = [record.name for record in dataset.records if not record.answered]
     if silent:
-        problems.append(_problem("warning", "no answer", silent, "they are not used; add their answers"))
+        problems.append(_problem("no-answer", "warning", "no answer", silent, "they are not used; add their answers"))
     training = [record for record in dataset.records if record.split in (None, "train")]
     counts = count_labels(dataset, training, {fact.name: fact for fact in facts})
     few = {name: count for name, count in counts.items() if count < _FEW}
     if few:
         listed = ", ".join(f"{name} ({count})" for name, count in few.items())
         what = f"fewer than {_FEW} training cases show {listed}"
-        problems.append(Problem(severity="warning", what=what, remedy="add cases or join classes"))
+        problems.append(Problem(code="few-cases", severity="warning", what=what, remedy="add cases or join classes"))
     return problems

@@ -170,7 +170,7 @@ def _plan(
         )
         return fingerprint, make_plan(fingerprint, task=task, budget_s=BUDGET_S)
     except (TooFew, PlanError) as error:
-        problems.insert(0, Problem(severity="error", what=error.problem, remedy=error.remedy))
+        problems.insert(0, Problem(code="plan", severity="error", what=error.problem, remedy=error.remedy))
         return fingerprint, None
 
 

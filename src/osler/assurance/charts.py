@@ -22,7 +22,7 @@ Point = tuple[float, float]
 
 
 class Plot:
-    """A frame with axes; data coordinates in, SVG elements out."""
+    """A frame with axes (lengths in the view box's units); data coordinates in, SVG elements out."""
 
     def __init__(
         self, x: tuple[float, float], y: tuple[float, float], *, width: int = _WIDTH, height: int = _HEIGHT
@@ -41,20 +41,33 @@ class Plot:
 
     def axes(self, x_title: str, y_title: str) -> None:
         """Grid, ticks and titles."""
-        for tick in _ticks(*self.x_range):
+        self.x_axis(x_title)
+        self.y_axis(y_title)
+
+    def x_axis(self, title: str, *, ticks: Sequence[tuple[float, str]] | None = None) -> None:
+        """Grid, ticks (data coordinate and words; None for round numbers) and title."""
+        for tick, words in ticks if ticks is not None else [(t, _tick_text(t)) for t in _ticks(*self.x_range)]:
             px, _ = self.at(tick, self.y_range[0])
             self.parts.append(f'<line class="grid" x1="{px}" x2="{px}" y1="{self.top}" y2="{self.bottom}"/>')
-            self.text(px, self.bottom + 17, _tick_text(tick), anchor="middle")
+            self.text(px, self.bottom + 17, words, anchor="middle")
+        self.text((self.left + self.right) / 2, self.height - 8, title, anchor="middle", kind="axis")
+
+    def y_axis(self, title: str) -> None:
+        """The same, upwards."""
         for tick in _ticks(*self.y_range):
             _, py = self.at(self.x_range[0], tick)
             self.parts.append(f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{py}" y2="{py}"/>')
             self.text(self.left - 7, py + 4, _tick_text(tick), anchor="end")
-        self.text((self.left + self.right) / 2, self.height - 8, x_title, anchor="middle", kind="axis")
         middle = (self.top + self.bottom) / 2
         turn = f'transform="rotate(-90 14 {middle})"'
-        self.parts.append(
-            f'<text class="axis" x="14" y="{middle}" text-anchor="middle" {turn}>{escape(y_title)}</text>'
-        )
+        self.parts.append(f'<text class="axis" x="14" y="{middle}" text-anchor="middle" {turn}>{escape(title)}</text>')
+
+    def box(self, x0: float, x1: float, y0: float, y1: float, kind: str, title: str = "") -> None:
+        """A rectangle between data coordinates; the title shows on hovering."""
+        (left, bottom), (right, top) = self.at(x0, y0), self.at(x1, y1)
+        size = f'width="{max(right - left - 0.6, 0.4):.1f}" height="{bottom - top:.1f}"'
+        hover = f"<title>{escape(title)}</title>" if title else ""
+        self.parts.append(f'<rect class="{kind}" x="{left}" y="{top}" {size}>{hover}</rect>')
 
     def line(self, points: Sequence[Point], kind: str, extra: str = "") -> None:
         """A polyline through data points."""

@@ -29,6 +29,7 @@ def open_dataset(
     patient: str | None = None,
     layout: str | None = None,
     name: str | None = None,
+    check: bool = True,
 ) -> Dataset:
     """List a labelled dataset, whatever its layout.
 
@@ -39,6 +40,7 @@ def open_dataset(
             "none" treats every image as a patient of its own; None uses what the data says or its names propose.
         layout: the name of a layout on ``LAYOUTS``; None recognises it.
         name: what to call the dataset; None takes its folder's or file's name.
+        check: refuse a dataset in which a mask lies on another grid than its image; inspection lists such cases.
 
     Raises:
         PathNotFound: when there is nothing at ``path``.
@@ -49,7 +51,8 @@ def open_dataset(
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     manifest = _chosen(path, layout).read(path.resolve(), task)
-    check_grids(manifest)
+    if check:
+        check_grids(manifest)
     if name:
         manifest = manifest.model_copy(update={"name": name})
     return Dataset(_with_patients(manifest, patient))

@@ -1,0 +1,87 @@
+"""The part of an inspection's page that says what is wrong, each problem with its cases, pictures and remedy."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from osler.datasets.inspection import Inspection
+from osler.datasets.problem import Problem
+from osler.report.inspection_pictures import Drawn, Wanted, pictures_of_problem
+
+__all__ = ["png_html", "problems_section", "tile_html"]
+
+_LISTED = 500
+
+
+def problems_section(found: Inspection, drawn: Mapping[Wanted, Drawn]) -> str:
+    """Every problem, errors first."""
+    if not found.problems:
+        return "<p>No problems were found.</p>"
+    splits = {row.name: row.split for row in found.studies if row.split}
+    return "".join(_problem(problem, drawn, splits) for problem in found.problems)
+
+
+def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], splits: Mapping[str, str | None]) -> str:
+    remedy = f"<p><b>What to do:</b> {escape(problem.remedy)}.</p>" if problem.remedy else ""
+    return (
+        f'<article class="problem {problem.severity}"><h3><span class="badge">{problem.severity}</span>'
+        f"{escape(problem.what)}</h3>{remedy}{_figures(problem)}{_pictures(problem, drawn, splits)}"
+        f"{_cases(problem, splits)}</article>"
+    )
+
+
+def _figures(problem: Problem) -> str:
+    listed = ", ".join(f"{name} {value:.3g}" for name, value in problem.figures.items())
+    return f"<p>{escape(listed)}</p>" if listed else ""
+
+
+def _pictures(problem: Problem, drawn: Mapping[Wanted, Drawn], splits: Mapping[str, str | None]) -> str:
+    groups = [
+        [tile_html(one, drawn[one], words=_words(problem, one.name, splits)) for one in group if one in drawn]
+        for group in pictures_of_problem(problem)
+    ]
+    if not any(groups):
+        return ""
+    together = len(problem.groups) > 0
+    parts = [f'<div class="together">{"".join(tiles)}</div>' if together else "".join(tiles) for tiles in groups]
+    return f'<div class="tiles">{"".join(parts)}</div>'
+
+
+def _words(problem: Problem, name: str, splits: Mapping[str, str | None]) -> str:
+    split = splits.get(name) or ""
+    return "; ".join(word for word in (split, problem.details.get(name, "").rstrip(".")) if word)
+
+
+def _cases(problem: Problem, splits: Mapping[str, str | None]) -> str:
+    """All of them, folded away; those that belong together on one line."""
+    if not problem.cases:
+        return ""
+    units = problem.groups or tuple((name,) for name in problem.cases)
+    lines = [" = ".join(_case(problem, name, splits) for name in unit) for unit in units]
+    more = len(lines) - _LISTED
+    items = "".join(f"<li>{line}</li>" for line in lines[:_LISTED])
+    rest = f"<p>and {more:,} more in inspect.json</p>" if more > 0 else ""
+    told = ' class="told"' if problem.details or problem.groups else ""
+    noun = "case" if len(problem.cases) == 1 else "cases"
+    return f"<details{told}><summary>{len(problem.cases):,} {noun}</summary><ul>{items}</ul>{rest}</details>"
+
+
+def _case(problem: Problem, name: str, splits: Mapping[str, str | None]) -> str:
+    words = _words(problem, name, splits)
+    return escape(name) + (f" ({escape(words)})" if words else "")
+
+
+def tile_html(wanted: Wanted, drawn: Drawn, *, words: str = "") -> str:
+    """One picture with its name, what it stands for, and how it is to be read."""
+    lines: Sequence[str] = [f"<b>{escape(wanted.name)}</b>", escape(words), escape(drawn.notes if drawn.png else "")]
+    caption = "<br>".join(line for line in lines if line)
+    picture = png_html(drawn.png, wanted.name) if drawn.png else f'<div class="missing">{escape(drawn.notes)}</div>'
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def png_html(png: bytes, words: str) -> str:
+    """A picture that lies in the page itself."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img loading="lazy" alt="{escape(words, quote=True)}" src="data:image/png;base64,{data}">'

@@ -11,7 +11,7 @@ from osler.datasets.distributions import Histogram
 __all__ = ["histogram", "label_bars"]
 
 _HEIGHT = 250
-_SERIES = ("bars", "c1")
+_TOWERING = 3.0
 _ROW = 26
 _SHOWN = 26
 
@@ -27,18 +27,25 @@ def histogram(data: Histogram, *, x_title: str, title: str) -> str:
     shares = data.quantity == "intensity"
     series = {name: _heights(counts, shares=shares) for name, counts in data.counts.items()}
     edges = [math.log10(edge) for edge in data.edges] if data.logarithmic else list(data.edges)
-    top = max((height for heights in series.values() for height in heights), default=0.0) or 1.0
-    plot = Plot((edges[0], edges[-1]), (0.0, 1.06 * top), height=_HEIGHT)
+    plot = Plot((edges[0], edges[-1]), (0.0, _ceiling(list(series.values()))), height=_HEIGHT)
     _x_axis(plot, f"{x_title} ({data.unit})" if data.unit else x_title, logarithmic=data.logarithmic)
     plot.y_axis("% of voxels" if shares else "Cases")
     for place, (name, heights) in enumerate(series.items()):
         if place == 0:
-            _bars(plot, edges, heights, data.counts[name], data.edges)
+            _bars(plot, data, edges, heights)
         else:
-            plot.line(_outline(edges, heights), "curve c1")
+            plot.line([(x, min(y, plot.y_range[1])) for x, y in _outline(edges, heights)], "curve c1")
     if len(series) > 1:
         _legend(plot, list(series))
     return plot.svg(title)
+
+
+def _ceiling(series: Sequence[Sequence[float]]) -> float:
+    """The highest value of the axis: a single bin that towers over the others (background) is cut off."""
+    ranked = sorted((height for heights in series for height in heights), reverse=True)
+    if len(ranked) > 1 and ranked[0] > _TOWERING * ranked[1] > 0:
+        return 1.5 * ranked[1]
+    return 1.06 * (ranked[0] if ranked else 0.0) or 1.0
 
 
 def _heights(counts: Sequence[int], *, shares: bool) -> list[float]:
@@ -57,13 +64,19 @@ def _x_axis(plot: Plot, title: str, *, logarithmic: bool) -> None:
     plot.x_axis(title, ticks=[(at, f"{value:,g}") for at, value in ticks if low <= at <= high])
 
 
-def _bars(
-    plot: Plot, edges: Sequence[float], heights: Sequence[float], counts: Sequence[int], values: Sequence[float]
-) -> None:
+def _bars(plot: Plot, data: Histogram, edges: Sequence[float], heights: Sequence[float]) -> None:
+    unit = " %" if data.quantity == "intensity" else ""
+    highest = plot.y_range[1]
+    counts = next(iter(data.counts.values()))
     for place, height in enumerate(heights):
         if height:
-            hover = f"{counts[place]} from {values[place]:.4g} to {values[place + 1]:.4g}"
-            plot.box(edges[place], edges[place + 1], 0.0, height, "histogram", hover)
+            hover = f"{counts[place]:,} from {data.edges[place]:.4g} to {data.edges[place + 1]:.4g}"
+            plot.box(edges[place], edges[place + 1], 0.0, min(height, highest), "histogram", hover)
+        if height > highest:
+            px, py = plot.at(edges[place + 1], highest)
+            late = px > (plot.left + plot.right) / 2
+            x = plot.at(edges[place], 0)[0] - 4 if late else px + 4
+            plot.text(x, py + 11, f"this bar: {height:,.0f}{unit}", anchor="end" if late else "start")
 
 
 def _outline(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:

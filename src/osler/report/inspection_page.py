@@ -119,7 +119,7 @@ def _example_words(found: Inspection) -> str:
 def _plan(found: Inspection) -> str:
     plan = found.plan
     if plan is None:
-        return "<p>Nothing can be planned; the errors above say why.</p>"
+        return "<p>Nothing can be planned; what is wrong (above) says why.</p>"
     where = "" if plan.grid.spacing is None else " × ".join(f"{s:g}" for s in plan.grid.spacing)
     unit = "mm" if plan.grid.spacing_known else "pixels of the source"
     facts = {

@@ -27,7 +27,7 @@ def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], splits: Mapping[st
     remedy = f"<p><b>What to do:</b> {escape(problem.remedy)}.</p>" if problem.remedy else ""
     return (
         f'<article class="problem {problem.severity}"><h3><span class="badge">{problem.severity}</span>'
-        f"{escape(problem.what)}</h3>{remedy}{_figures(problem)}{_pictures(problem, drawn, splits)}"
+        f"{escape(problem.what[:1].upper() + problem.what[1:])}</h3>{remedy}{_figures(problem)}{_pictures(problem, drawn, splits)}"
         f"{_cases(problem, splits)}</article>"
     )
 

@@ -35,9 +35,7 @@ def facts(n, *, shape=(10, 20, 5), spacing=(1.0, 1.0, 3.0), voxels=100, values=N
 
 
 def dataset(labels=MASKS, targets=(None,)):
-    records = tuple(
-        Record(name=f"c{n}", images={"image": ImageRef(path="x")}, target=t) for n, t in enumerate(targets)
-    )
+    records = tuple(Record(name=f"c{n}", images={"image": ImageRef(path="x")}, target=t) for n, t in enumerate(targets))
     return Dataset(Manifest(name="d", root=Path("/d"), layout="test", labels=labels, records=records))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from osler.errors import GridMismatch, UsageError
+from osler.errors import GridMismatch
 from osler.studies.formats import read_image, read_labels
 from osler.studies.geometry import flip_and_permute, orientation_transform
 from osler.studies.image import Image

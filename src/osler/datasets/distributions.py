@@ -18,8 +18,8 @@ __all__ = ["Histogram", "Quantity", "distributions_of", "label_size"]
 Quantity = Literal["intensity", "shape", "spacing", "size", "answer"]
 _BINS = 48
 _FEWEST_BINS = 8
-_WIDE = 100.0
-"""Largest over smallest value shown from which the bins grow by a factor instead of a step."""
+_WIDE: dict[Quantity, float] = {"intensity": 1000.0}
+"""Largest over smallest value shown from which the bins grow by a factor instead of a step: 100 for all else."""
 _RAS = ("left to right", "back to front", "foot to head")
 _PICTURE = ("width", "height")
 _INDEX = ("axis I", "axis J", "axis K")
@@ -135,7 +135,7 @@ def _histogram(
     low, high = limits
     if not high > low:
         return None
-    logarithmic = low > 0 and high / low > _WIDE
+    logarithmic = low > 0 and high / low > _WIDE.get(quantity, 100.0)
     edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
     counts = {key: np.histogram(values, edges)[0] for key, values in series.items()}
     total = sum(len(values) for values in series.values())

@@ -203,7 +203,7 @@ def _problem_lines(found: Inspection, room: int) -> list[str]:
         lines += entry
     if hidden:
         more = ", ".join(f"{n} {severity}{'s' * (n != 1)}" for severity, n in hidden.items())
-        lines.append(f"  and {more} more: {_where(found)}")
+        lines.append(f"  and {more} more: {'see the page' if _page(found) else '--output OUT shows all'}")
     return lines
 
 
@@ -216,9 +216,8 @@ def _entry(problem: Problem, *, remedy: bool = True) -> list[str]:
     return lines
 
 
-def _where(found: Inspection) -> str:
-    page = next((path for path in found.files if path.suffix == ".html"), None)
-    return f"see {page}" if page else "give --output OUT for a page with all of them"
+def _page(found: Inspection) -> bool:
+    return any(path.suffix == ".html" for path in found.files)
 
 
 def _plan_lines(found: Inspection) -> list[str]:

@@ -40,7 +40,7 @@ def write_cleaned(cleaned: Cleaned, source: Dataset, folder: Path) -> tuple[Path
         StorageError: when the disk is full or the place not writable.
     """
     manifest = write_manifest_csv(cleaned.dataset, folder / CLEANED_FILES[0], overwrite=True)
-    names = [manifest.with_name(CLEANED_FILES[1])] if cleaned.dataset.labels.kind == "mask" else []
+    names = [path for path in (manifest.with_name(CLEANED_FILES[1]),) if path.exists()]
     records = {record.name: record for record in source.records}
     excluded = [
         (e.case, _image_of(source, records[e.case]), records[e.case].split or "", e.code, e.reason)

@@ -21,7 +21,7 @@ _FEWEST, _MOST = 3, 8
 _MOST_LABELS = 12
 _PER_PROBLEM = 6
 _GROUPS, _PER_GROUP = 4, 3
-_SIDE = 256
+_SIDE = 224
 
 
 @dataclass(frozen=True)

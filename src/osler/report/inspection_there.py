@@ -50,10 +50,14 @@ def _facts(found: Inspection) -> str:
 
 def _intensities(print_: Fingerprint) -> dict[str, str]:
     return {
-        f"Intensities of {c.name}": f"{c.minimum:g} to {c.maximum:g} {print_.units}".rstrip()
-        + f", median {c.percentile_50:g}, 99 % within {c.percentile_00_5:g} to {c.percentile_99_5:g}"
+        f"Intensities of {c.name}": f"{_short(c.minimum)} to {_short(c.maximum)} {print_.units}".rstrip()
+        + f", median {_short(c.percentile_50)}, 99 % within {_short(c.percentile_00_5)} to {_short(c.percentile_99_5)}"
         for c in print_.channels
     }
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _counts(found: Inspection) -> str:
@@ -104,7 +108,7 @@ def _histograms(found: Inspection) -> str:
     for data in found.distributions[:_MOST_CHARTS]:
         title = _TITLES[data.quantity].format(data.name)
         svg = histogram(data, x_title=_AXES.get(data.quantity, data.name), title=title)
-        notes = ["Each step to the right is a factor."] if data.logarithmic else []
+        notes = ["Logarithmic axis."] if data.logarithmic else []
         total = data.outside + sum(sum(counts) for counts in data.counts.values())
         if data.outside:
             notes.append(f"{100 * data.outside / total:.2g} % lie outside and are not shown.")

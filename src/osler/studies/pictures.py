@@ -103,9 +103,13 @@ def tile(
     panel = _panel(view, window, side / max(_extent(view)), list(names), image.spacing_known)
     drawn = view.frames is not None or (view.mask is not None and bool(view.mask.any()))
     coloured = drawn or view.pixels.ndim == 3
-    notes = [f"window {window[1]:.4g}, level {window[0]:.4g}"] if view.pixels.ndim == 2 else []
+    notes = [f"window {_short(window[1])}, level {_short(window[0])}"] if view.pixels.ndim == 2 else []
     notes += ["orientation unknown"] if view.letters is None else []
     return panel if coloured else panel.convert("L"), "; ".join(notes)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _framed(image: Image, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Array | None:

@@ -100,7 +100,7 @@ def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple
             dataset = _unlabelled(Path(path).resolve(), patient)
         except UsageError:
             raise error from None
-        what = f"nothing says what these studies show: {error.problem}"
+        what = error.problem if isinstance(error, NoLabels) else f"nothing says what these show: {error.problem}"
         return dataset, Problem(code="no-answer", severity="warning", what=what, remedy=error.remedy)
 
 

@@ -72,7 +72,7 @@ class _Frozen(BaseModel):
 
 
 class Box(_Frozen):
-    """A place in an image: ``start`` to ``stop`` (exclusive), 0-based voxel indices along each axis as the file has them.
+    """A place in an image: ``start`` to ``stop`` (exclusive), 0-based voxel indices along the axes of the file.
 
     ``channel`` is the name of the image in the record, or "mask".
     """

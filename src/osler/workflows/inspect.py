@@ -134,7 +134,7 @@ def _read(dataset: Dataset, progress: Progress, cancel: CancelToken | None) -> t
 
     def work(record: Record) -> CaseFacts | str:
         try:
-            return look(dataset, record, intensities=record.name in sampled, digest=True)
+            return look(dataset, record, intensities=record.name in sampled, digest=True, inspecting=True)
         except (StudyError, GridMismatch, UsageError) as error:
             return str(error)
 

@@ -48,7 +48,7 @@ def test_only_what_a_detector_marks_is_left_out_with_its_own_reason():
 
 def test_a_copy_is_left_out_with_the_name_of_the_other():
     found = problem("copies-across", ["p1", "p6"], groups=(("p1", "p6"),), leave_out=("p1",))
-    assert clean(dataset(), [found]).exclusions[0].reason == "said so (the same as p6)"
+    assert clean(dataset(), [found]).exclusions[0].reason == "said so (with p6)"
 
 
 def test_wrong_orientation_and_unknown_sides_are_never_repaired():
@@ -76,8 +76,15 @@ def test_unknown_patients_stay_unknown():
 
 
 def test_cases_without_an_answer_cannot_be_in_a_manifest():
-    cleaned = clean(dataset({3: {"target": None}}), [problem("no-answer", ["p3"])])
+    cleaned = clean(dataset({3: {"target": None}}), [problem("no-answer", ["p3"], leave_out=("p3",))])
     assert "p3" not in names(cleaned)
+
+
+def test_of_a_patient_on_several_sides_the_test_cases_stay_else_those_of_validation():
+    sides = {0: "train", 1: "validation", 2: "test", 3: "train", 4: "validation"}
+    torn = problem("patient-across", [f"p{n}" for n in range(5)], groups=(("p0", "p1", "p2"), ("p3", "p4")))
+    cleaned = clean(dataset({n: {"split": split} for n, split in sides.items()}, count=5), [torn])
+    assert names(cleaned) == ["p2", "p4"]
 
 
 def test_a_missing_split_beside_given_ones_is_training():

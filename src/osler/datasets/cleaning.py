@@ -1,8 +1,9 @@
 """``clean``: the records of a dataset that can be relied on, and the reason for each that is left out or changed.
 
-Only what a detector marks as safe to leave out (``Problem.leave_out``) goes, and cases without an answer, which a
-manifest cannot hold. Images that belong together are put under one patient where patients are known. Nothing is
-repaired by guess: a wrong orientation, an unknown spacing or a contradicting answer stays a problem for a person.
+Only what a detector marks as safe to leave out (``Problem.leave_out``) goes; of a patient on several sides of a given
+split the cases that are not measured go. Images that belong together are put under one patient where patients are
+known. Nothing is repaired by guess: a wrong orientation, an unknown spacing or a contradicting answer stays a problem
+for a person.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.manifest import Record
+from osler.datasets.manifest import Record, Split
 from osler.datasets.problem import Code, Problem
 from osler.errors import TooFew
 
 __all__ = ["Change", "Cleaned", "Exclusion", "clean"]
 
+_NAMED = 3
 _SAME_PERSON: tuple[Code, ...] = ("copies-patients", "copies-within", "near-patients", "near-within")
 
 
@@ -59,7 +61,7 @@ def clean(dataset: Dataset, problems: Sequence[Problem]) -> Cleaned:
     Raises:
         TooFew: when no case is left.
     """
-    exclusions = _exclusions(problems)
+    exclusions = _exclusions(problems, {record.name: record.split for record in dataset.records})
     gone = {exclusion.case for exclusion in exclusions}
     kept = [record for record in dataset.records if record.name not in gone]
     if not kept:
@@ -72,18 +74,27 @@ def clean(dataset: Dataset, problems: Sequence[Problem]) -> Cleaned:
     return Cleaned(dataset.with_records(tuple(records)), tuple(exclusions), (*changes, *more))
 
 
-def _exclusions(problems: Sequence[Problem]) -> list[Exclusion]:
+def _exclusions(problems: Sequence[Problem], splits: Mapping[str, Split | None]) -> list[Exclusion]:
     found = []
     for problem in problems:
-        out = problem.cases if problem.code == "no-answer" else problem.leave_out
+        out = problem.leave_out
+        if problem.code == "patient-across":
+            out = tuple(name for group in problem.groups for name in _beside_the_measured(group, splits))
         together = {name: group for group in problem.groups for name in group}
         for name in out:
-            others = [other for other in together.get(name, ()) if other != name]
-            detail = problem.details.get(name) or (f"the same as {', '.join(others)}" if others else "")
+            others = [other for other in together.get(name, ()) if other != name][:_NAMED]
+            detail = problem.details.get(name) or (f"with {', '.join(others)}" if others else "")
             what = problem.what.partition(": ")[2] or problem.what
             reason = f"{what} ({detail.rstrip('.')})" if detail else what
             found.append(Exclusion(name, problem.code, reason))
     return found
+
+
+def _beside_the_measured(group: Sequence[str], splits: Mapping[str, Split | None]) -> list[str]:
+    """Of one patient's cases on several sides: all but those of the test set, or of validation where none is there."""
+    sides = {splits[name] for name in group}
+    kept = "test" if "test" in sides else "validation"
+    return [name for name in group if splits[name] != kept]
 
 
 def _one_patient(records: Sequence[Record], problems: Sequence[Problem]) -> tuple[list[Record], list[Change]]:

@@ -1,4 +1,4 @@
-"""``Histogram``: how what was measured on the cases is spread: intensities, shapes, spacings, sizes of labels, numbers."""
+"""``Histogram``: how what was measured on the cases is spread: intensities, shapes, spacings, sizes, numbers."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.manifest import Record
 from osler.datasets.plan import Plan
-from osler.datasets.problem import Problem
-from osler.datasets.problems import Duplicates
+from osler.datasets.problem import Problem, Severity
+from osler.datasets.problems import Duplicates, QualityReport
 
 __all__ = ["BUDGET_S", "INSPECTION_VERSION", "SCREEN", "Inspection", "StudyRow", "answer_of", "range_of", "study_rows"]
 
@@ -73,6 +73,7 @@ class Inspection(_Frozen):
     problems: tuple[Problem, ...]
     duplicates: tuple[Duplicates, ...]
     plan: Plan | None
+    quality: QualityReport | None = None
     distributions: tuple[Histogram, ...] = ()
     studies: tuple[StudyRow, ...] = ()
     files: tuple[Path, ...] = ()
@@ -81,7 +82,8 @@ class Inspection(_Frozen):
     def severities(self) -> dict[str, int]:
         """How many problems there are of each severity, the worst first."""
         counts = Counter(problem.severity for problem in self.problems)
-        return {severity: counts[severity] for severity in ("error", "warning", "note")}
+        ordered: tuple[Severity, ...] = ("error", "warning", "note")
+        return {severity: counts[severity] for severity in ordered}
 
     def summary(self) -> list[str]:
         """Lines for a person, never more than a screenful: what matters first."""
@@ -97,7 +99,7 @@ class Inspection(_Frozen):
             {"severity": p.severity, "code": p.code, "what": p.what, "cases": len(p.cases), "remedy": p.remedy}
             for p in self.problems
         ]
-        left_out = {"problems", "duplicates", "distributions", "studies"}
+        left_out = {"problems", "duplicates", "quality", "distributions", "studies"}
         counts = {"severities": self.severities, "duplicates": len(self.duplicates)}
         return {**self.model_dump(mode="json", exclude=left_out), **counts, "problems": problems}
 
@@ -188,29 +190,35 @@ def _fingerprint_line(fingerprint: Fingerprint) -> str:
 
 
 def _problem_lines(found: Inspection, room: int) -> list[str]:
+    """The counts, then a row for each problem, and more for the first ones as far as ``room`` reaches."""
     if not found.problems:
         return ["No problems found"]
-    counts = [f"{n} {severity}{'s' * (n != 1)}" for severity, n in found.severities.items() if n]
-    lines, hidden = [", ".join(counts)], Counter[str]()
-    for place, problem in enumerate(found.problems):
-        entry = _entry(problem)
-        reserved = place < len(found.problems) - 1  # a row for what does not fit
-        if hidden or len(lines) + len(entry) + reserved > room:
-            entry = _entry(problem, remedy=False)
-            if hidden or len(lines) + len(entry) + reserved > room:
-                hidden[problem.severity] += 1
-                continue
-        lines += entry
-    if hidden:
-        more = ", ".join(f"{n} {severity}{'s' * (n != 1)}" for severity, n in hidden.items())
-        lines.append(f"  and {more} more: {'see the page' if _page(found) else '--output OUT shows all'}")
+    fits = len(found.problems) <= room - 1
+    shown = found.problems if fits else found.problems[: room - 2]
+    entries = [_entry(problem, rows=1) for problem in shown]
+    left = room - 1 - len(entries) - (not fits)
+    for place, problem in enumerate(shown):
+        for longer in (_entry(problem, rows=2), _entry(problem, rows=2, remedy=True)):
+            needed = len(longer) - len(entries[place])
+            if needed <= left:
+                entries[place], left = longer, left - needed
+    lines = [_counted(Counter(problem.severity for problem in found.problems))]
+    lines += [line for entry in entries for line in entry]
+    if not fits:
+        hidden = _counted(Counter(problem.severity for problem in found.problems[len(shown) :]))
+        lines.append(f"  and {hidden} more: {'see the page' if _page(found) else '--output OUT shows all'}")
     return lines
 
 
-def _entry(problem: Problem, *, remedy: bool = True) -> list[str]:
+def _counted(severities: Counter[Severity]) -> str:
+    ordered: tuple[Severity, ...] = ("error", "warning", "note")
+    return ", ".join(f"{severities[s]} {s}{'s' * (severities[s] != 1)}" for s in ordered if severities[s])
+
+
+def _entry(problem: Problem, *, rows: int, remedy: bool = False) -> list[str]:
     named = ", ".join(problem.cases[:_NAMED]) + (" ..." if len(problem.cases) > _NAMED else "")
     head = f"  {problem.severity.upper():8}{problem.what}" + (f": {named}" if named else "")
-    lines = _wrapped([head], indent=" " * 10)
+    lines = _wrapped([head], indent=" " * 10, most=rows)
     if remedy and problem.remedy:
         lines += _wrapped([f"          -> {problem.remedy}"], indent=" " * 13)
     return lines

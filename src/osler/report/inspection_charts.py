@@ -30,7 +30,7 @@ def histogram(data: Histogram, *, x_title: str, title: str) -> str:
     plot = Plot((edges[0], edges[-1]), (0.0, _ceiling(list(series.values()))), height=_HEIGHT)
     _x_axis(plot, f"{x_title} ({data.unit})" if data.unit else x_title, logarithmic=data.logarithmic)
     plot.y_axis("% of voxels" if shares else "Cases")
-    for place, (name, heights) in enumerate(series.items()):
+    for place, heights in enumerate(series.values()):
         if place == 0:
             _bars(plot, data, edges, heights)
         else:

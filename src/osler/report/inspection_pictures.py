@@ -14,13 +14,14 @@ from osler.progress import CancelToken, Progress, Silent
 from osler.studies.image import Image
 from osler.studies.pictures import tile, to_png_bytes
 
-__all__ = ["Drawn", "Example", "Wanted", "draw", "examples_of", "pictures_of_problem", "wanted_by"]
+__all__ = ["Drawn", "Example", "Wanted", "draw", "examples_of", "pictures_of_problem", "wanted_by", "worst_of"]
 
 _TILES = 24
 _FEWEST, _MOST = 3, 8
 _MOST_LABELS = 12
 _PER_PROBLEM = 6
 _GROUPS, _PER_GROUP = 4, 3
+_WORST = 10
 _SIDE = 224
 
 
@@ -114,7 +115,13 @@ def pictures_of_problem(problem: Problem) -> list[list[Wanted]]:
 def wanted_by(found: Inspection, examples: Sequence[Example]) -> list[Wanted]:
     """Every picture of the page once, in the order in which they appear."""
     of_problems = [wanted for problem in found.problems for group in pictures_of_problem(problem) for wanted in group]
-    return list(dict.fromkeys([*of_problems, *(example.wanted for example in examples)]))
+    return list(dict.fromkeys([*of_problems, *(example.wanted for example in examples), *worst_of(found)]))
+
+
+def worst_of(found: Inspection) -> list[Wanted]:
+    """The studies whose image quality stands out most."""
+    cases = found.quality.cases if found.quality else ()
+    return [Wanted(case.name) for case in cases[:_WORST] if case.score > 1]
 
 
 def draw(

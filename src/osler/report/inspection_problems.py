@@ -25,10 +25,11 @@ def problems_section(found: Inspection, drawn: Mapping[Wanted, Drawn]) -> str:
 
 def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], splits: Mapping[str, str | None]) -> str:
     remedy = f"<p><b>What to do:</b> {escape(problem.remedy)}.</p>" if problem.remedy else ""
+    badge = f'<span class="badge">{problem.severity}</span>'
+    parts = [remedy, _figures(problem), _pictures(problem, drawn, splits), _cases(problem, splits)]
     return (
-        f'<article class="problem {problem.severity}"><h3><span class="badge">{problem.severity}</span>'
-        f"{escape(problem.what[:1].upper() + problem.what[1:])}</h3>{remedy}{_figures(problem)}{_pictures(problem, drawn, splits)}"
-        f"{_cases(problem, splits)}</article>"
+        f'<article class="problem {problem.severity}"><h3>{badge}'
+        f"{escape(problem.what[:1].upper() + problem.what[1:])}</h3>{''.join(parts)}</article>"
     )
 
 

@@ -20,11 +20,19 @@ from osler.datasets.parallel import in_threads
 from osler.datasets.plan import Plan, TaskName
 from osler.datasets.planner import make_plan
 from osler.datasets.problem import Problem
-from osler.datasets.problems import count_labels, find_duplicates, find_problems
+from osler.datasets.problems import (
+    Evidence,
+    count_labels,
+    find_duplicates,
+    find_problems,
+    rank_problems,
+    rank_quality,
+)
 from osler.errors import (
     DatasetError,
     GridMismatch,
     NoLabels,
+    OslerError,
     OutputExists,
     PlanError,
     StorageError,
@@ -77,10 +85,12 @@ def inspect(
     progress = progress or Silent()
     dataset, notice = (data, None) if isinstance(data, Dataset) else _open(data, task, patient)
     _prepare_places(dataset, output, fix, force=force)
-    facts, unreadable = _read(dataset, progress, cancel)
-    problems = [p for p in find_problems(dataset, facts, unreadable) if notice is None or p.code != "no-answer"]
+    facts, unreadable, kinds = _read(dataset, progress, cancel)
+    problems = list(find_problems(dataset, facts, unreadable, kinds=kinds))
+    if notice is not None:
+        problems = [notice, *(problem for problem in problems if problem.code != "no-answer")]
     fingerprint, plan = _plan(dataset, facts, unreadable, task, problems)
-    problems += [notice] if notice else []
+    problems = list(rank_problems(problems))
     found = _summed_up(dataset, facts, problems, fingerprint, plan)
     files = [*_write_cleaned(found, dataset, fix), *((Path(output) / name for name in _FILES) if output else ())]
     found = found.model_copy(update={"files": tuple(files)})
@@ -128,27 +138,31 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
     return Dataset(with_patients(manifest, patient))
 
 
-def _read(dataset: Dataset, progress: Progress, cancel: CancelToken | None) -> tuple[list[CaseFacts], dict[str, str]]:
+def _read(
+    dataset: Dataset, progress: Progress, cancel: CancelToken | None
+) -> tuple[list[CaseFacts], dict[str, str], dict[str, str]]:
+    """Facts of the cases that can be read; of the others the reason, and the class of the error, by name."""
     training = [record for record in dataset.records if record.split in (None, "train")]
     sampled = {record.name for record in choose(training, _INTENSITIES)}
 
-    def work(record: Record) -> CaseFacts | str:
+    def work(record: Record) -> CaseFacts | OslerError:
         try:
             return look(dataset, record, intensities=record.name in sampled, digest=True, inspecting=True)
         except (StudyError, GridMismatch, UsageError) as error:
-            return str(error)
+            return error
 
     facts: list[CaseFacts] = []
     unreadable: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     progress.start("inspect", len(dataset), "cases")
     for record, result in zip(dataset.records, in_threads(work, dataset.records, cancel=cancel), strict=True):
         progress.advance("inspect", 1, record.name)
-        if isinstance(result, str):
-            unreadable[record.name] = result
+        if isinstance(result, OslerError):
+            unreadable[record.name], kinds[record.name] = str(result), type(result).__name__
         else:
             facts.append(result)
     progress.finish("inspect")
-    return facts, unreadable
+    return facts, unreadable, kinds
 
 
 def _plan(
@@ -174,7 +188,7 @@ def _plan(
         )
         return fingerprint, make_plan(fingerprint, task=task, budget_s=BUDGET_S) if labelled else None
     except (TooFew, PlanError) as error:
-        problems.insert(0, Problem(code="plan", severity="error", what=error.problem, remedy=error.remedy))
+        problems.append(Problem(code="plan", severity="error", what=error.problem, remedy=error.remedy))
         return fingerprint, None
 
 
@@ -202,6 +216,7 @@ def _summed_up(
         problems=tuple(problems),
         duplicates=find_duplicates(dataset, facts),
         plan=plan,
+        quality=rank_quality(Evidence(dataset, facts)),
         distributions=distributions_of(dataset, facts),
         studies=study_rows(dataset, facts),
     )

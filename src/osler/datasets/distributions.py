@@ -136,7 +136,7 @@ def _histogram(
     if not high > low:
         return None
     logarithmic = low > 0 and high / low > _WIDE.get(quantity, 100.0)
-    edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
+    edges = np.geomspace(low, high, bins + 1) if logarithmic else _even_edges(series, low, high, bins)
     counts = {key: np.histogram(values, edges)[0] for key, values in series.items()}
     total = sum(len(values) for values in series.values())
     return Histogram(
@@ -148,3 +148,12 @@ def _histogram(
         logarithmic=logarithmic,
         outside=total - sum(int(values.sum()) for values in counts.values()),
     )
+
+
+def _even_edges(series: Mapping[str, Array], low: float, high: float, bins: int) -> Array:
+    """Bins of one width; for whole numbers each holds the same count of them, or a comb would show."""
+    if any(bool((values != np.floor(values)).any()) for values in series.values()):
+        return np.linspace(low, high, bins + 1)
+    first, count = math.floor(low), math.ceil(high) - math.floor(low) + 1
+    width = math.ceil(count / bins)
+    return np.asarray(np.arange(math.ceil(count / width) + 1) * width + first - 0.5)

@@ -17,7 +17,7 @@ _SHOWN = 26
 
 
 def histogram(data: Histogram, *, x_title: str, title: str) -> str:
-    """The first series as bars, the second as a line; voxels in per cent of their series, cases as counts.
+    """The first series as bars, the second as a line; intensities in per cent of their series, cases as counts.
 
     Args:
         data: at most two series.
@@ -29,7 +29,7 @@ def histogram(data: Histogram, *, x_title: str, title: str) -> str:
     edges = [math.log10(edge) for edge in data.edges] if data.logarithmic else list(data.edges)
     plot = Plot((edges[0], edges[-1]), (0.0, _ceiling(list(series.values()))), height=_HEIGHT)
     _x_axis(plot, f"{x_title} ({data.unit})" if data.unit else x_title, logarithmic=data.logarithmic)
-    plot.y_axis("% of voxels" if shares else "Cases")
+    plot.y_axis("% of values" if shares else "Cases")
     for place, heights in enumerate(series.values()):
         if place == 0:
             _bars(plot, data, edges, heights)

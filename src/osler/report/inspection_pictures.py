@@ -119,9 +119,9 @@ def wanted_by(found: Inspection, examples: Sequence[Example]) -> list[Wanted]:
 
 
 def worst_of(found: Inspection) -> list[Wanted]:
-    """The studies whose image quality stands out most."""
+    """The studies whose image quality is furthest from what is usual, whether that is unusual or not."""
     cases = found.quality.cases if found.quality else ()
-    return [Wanted(case.name) for case in cases[:_WORST] if case.score > 1]
+    return [Wanted(case.name) for case in cases[:_WORST] if case.score > 0]
 
 
 def draw(

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from osler.datasets.inspection import Inspection
+from osler.datasets.inspection import Inspection, StudyRow
 from osler.datasets.problem import Problem
 from osler.report.inspection_pictures import Drawn, Wanted, pictures_of_problem
 
@@ -19,14 +19,20 @@ def problems_section(found: Inspection, drawn: Mapping[Wanted, Drawn]) -> str:
     """Every problem, errors first."""
     if not found.problems:
         return "<p>No problems were found.</p>"
-    splits = {row.name: row.split for row in found.studies if row.split}
-    return "".join(_problem(problem, drawn, splits) for problem in found.problems)
+    known = {row.name: _known(row) for row in found.studies}
+    return "".join(_problem(problem, drawn, known) for problem in found.problems)
 
 
-def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], splits: Mapping[str, str | None]) -> str:
+def _known(row: StudyRow) -> str:
+    """The split and the answer of a case, unless its name says the answer."""
+    answer = "" if row.answer.lower() in row.name.lower() else row.answer
+    return "; ".join(word for word in (row.split, answer) if word)
+
+
+def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], known: Mapping[str, str]) -> str:
     remedy = f"<p><b>What to do:</b> {escape(problem.remedy)}.</p>" if problem.remedy else ""
     badge = f'<span class="badge">{problem.severity}</span>'
-    parts = [remedy, _figures(problem), _pictures(problem, drawn, splits), _cases(problem, splits)]
+    parts = [remedy, _figures(problem), _pictures(problem, drawn, known), _cases(problem, known)]
     return (
         f'<article class="problem {problem.severity}"><h3>{badge}'
         f"{escape(problem.what[:1].upper() + problem.what[1:])}</h3>{''.join(parts)}</article>"
@@ -38,9 +44,9 @@ def _figures(problem: Problem) -> str:
     return f"<p>{escape(listed)}</p>" if listed else ""
 
 
-def _pictures(problem: Problem, drawn: Mapping[Wanted, Drawn], splits: Mapping[str, str | None]) -> str:
+def _pictures(problem: Problem, drawn: Mapping[Wanted, Drawn], known: Mapping[str, str]) -> str:
     groups = [
-        [tile_html(one, drawn[one], words=_words(problem, one.name, splits)) for one in group if one in drawn]
+        [tile_html(one, drawn[one], words=_words(problem, one.name, known)) for one in group if one in drawn]
         for group in pictures_of_problem(problem)
     ]
     if not any(groups):
@@ -50,17 +56,16 @@ def _pictures(problem: Problem, drawn: Mapping[Wanted, Drawn], splits: Mapping[s
     return f'<div class="tiles">{"".join(parts)}</div>'
 
 
-def _words(problem: Problem, name: str, splits: Mapping[str, str | None]) -> str:
-    split = splits.get(name) or ""
-    return "; ".join(word for word in (split, problem.details.get(name, "").rstrip(".")) if word)
+def _words(problem: Problem, name: str, known: Mapping[str, str]) -> str:
+    return "; ".join(word for word in (known.get(name, ""), problem.details.get(name, "").rstrip(".")) if word)
 
 
-def _cases(problem: Problem, splits: Mapping[str, str | None]) -> str:
+def _cases(problem: Problem, known: Mapping[str, str]) -> str:
     """All of them, folded away; those that belong together on one line."""
     if not problem.cases:
         return ""
     units = problem.groups or tuple((name,) for name in problem.cases)
-    lines = [" = ".join(_case(problem, name, splits) for name in unit) for unit in units]
+    lines = [" = ".join(_case(problem, name, known) for name in unit) for unit in units]
     more = len(lines) - _LISTED
     items = "".join(f"<li>{line}</li>" for line in lines[:_LISTED])
     rest = f"<p>and {more:,} more in inspect.json</p>" if more > 0 else ""
@@ -69,8 +74,8 @@ def _cases(problem: Problem, splits: Mapping[str, str | None]) -> str:
     return f"<details{told}><summary>{len(problem.cases):,} {noun}</summary><ul>{items}</ul>{rest}</details>"
 
 
-def _case(problem: Problem, name: str, splits: Mapping[str, str | None]) -> str:
-    words = _words(problem, name, splits)
+def _case(problem: Problem, name: str, known: Mapping[str, str]) -> str:
+    words = _words(problem, name, known)
     return escape(name) + (f" ({escape(words)})" if words else "")
 
 

@@ -24,38 +24,60 @@ def quality_section(found: Inspection, drawn: Mapping[Wanted, Drawn]) -> str:
         return ""
     if not report.limits:
         return "<p>There are too few studies to learn what is usual among them.</p>"
-    unusual = [case for case in report.cases if case.score > 1]
+    unusual = sum(case.score > 1 for case in report.cases)
     words = (
-        f"Measured without a reference and judged by the other studies of this set: {len(unusual):,} of "
+        f"Measured without a reference and judged by the other studies of this set, the worst first. {unusual:,} of "
         f"{len(report.cases):,} lie outside of what is usual. The score is how far a study's worst measure lies from "
         "the middle, in widths of what is usual; above 1 it is unusual. Unusual need not mean bad: look at them."
     )
-    by_name = {case.name: case for case in unusual}
+    usual = _usual(report)
+    by_name = {case.name: case for case in report.cases}
     tiles = "".join(
-        tile_html(wanted, drawn[wanted], words=_words(by_name[wanted.name], report)) for wanted in worst_of(found)
+        tile_html(wanted, drawn[wanted], words=_words(by_name[wanted.name], usual)) for wanted in worst_of(found)
     )
     return (
-        f'<p>{escape(words)}</p><div class="tiles">{tiles}</div>{_ranked(unusual, report)}<h3>What is usual</h3>'
-        f"{_limits(report)}"
+        f'<p>{escape(words)}</p><div class="tiles">{tiles}</div>{_ranked(report, usual)}'
+        f"<details><summary>What is usual in this set</summary>{_limits(report, usual)}</details>"
     )
 
 
-def _words(case: CaseQuality, report: QualityReport) -> str:
-    limits = report.limits[case.worst]
+def _usual(report: QualityReport) -> dict[str, tuple[float, float]]:
+    """The limits of each measure as far as it can reach: no share is below 0, whatever the spread."""
+    found = {}
+    for measure, limits in report.limits.items():
+        seen = [case.measures[measure] for case in report.cases if measure in case.measures]
+        found[measure] = (
+            limits.low if min(seen) < limits.low else min(seen),
+            limits.high if max(seen) > limits.high else max(seen),
+        )
+    return found
+
+
+def _words(case: CaseQuality, usual: Mapping[str, tuple[float, float]]) -> str:
     value = case.measures[case.worst]
-    return f"{_title(case.worst)} {value:.3g}, usual {limits.low:.3g} to {limits.high:.3g}; score {case.score:.1f}"
+    return f"{_title(case.worst)} {value:.3g}, usual {_span(usual[case.worst])}; score {case.score:.2f}"
 
 
 def _title(measure: str) -> str:
     return measure.replace("_", " ")
 
 
-def _ranked(unusual: list[CaseQuality], report: QualityReport) -> str:
-    """The rest of the ranking, after those that are shown as pictures too."""
+def _span(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:.3g} to {limits[1]:.3g}"
+
+
+def _ranked(report: QualityReport, usual: Mapping[str, tuple[float, float]]) -> str:
+    unusual = [case for case in report.cases if case.score > 1]
     if not unusual:
         return ""
     rows = [
-        [case.name, f"{case.score:.2f}", _title(case.worst), f"{case.measures[case.worst]:.3g}", _usual(case, report)]
+        [
+            case.name,
+            f"{case.score:.2f}",
+            _title(case.worst),
+            f"{case.measures[case.worst]:.3g}",
+            _span(usual[case.worst]),
+        ]
         for case in unusual[:_ROWS]
     ]
     more = len(unusual) - len(rows)
@@ -63,14 +85,9 @@ def _ranked(unusual: list[CaseQuality], report: QualityReport) -> str:
     return table(["Study", "Score", "Worst measure", "Value", "Usual"], rows, numeric={1, 3, 4}, caption=caption)
 
 
-def _usual(case: CaseQuality, report: QualityReport) -> str:
-    limits = report.limits[case.worst]
-    return f"{limits.low:.3g} to {limits.high:.3g}"
-
-
-def _limits(report: QualityReport) -> str:
+def _limits(report: QualityReport, usual: Mapping[str, tuple[float, float]]) -> str:
     rows = [
-        [_title(name), f"{limits.low:.3g}", f"{limits.middle:.3g}", f"{limits.high:.3g}", MEASURES[name]]
+        [_title(name), _span(usual[name]), f"{limits.middle:.3g}", MEASURES[name]]
         for name, limits in report.limits.items()
     ]
-    return table(["Measure", "Low", "Middle", "High", "What it is"], rows, numeric={1, 2, 3})
+    return table(["Measure", "Usual", "Middle", "What it is"], rows, numeric={1, 2})

@@ -105,7 +105,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         )
         for name, (case, mask, split) in zip(names, pairs, strict=True)
     )
-    labels = mask_labels(all_values(masks))
+    labels = mask_labels(all_values(path, [record.mask for record in records if record.mask]))
     channels = tuple(records[0].images)
     return Manifest(name=path.name, root=path, layout=NAME, labels=labels, records=records, channels=channels)
 

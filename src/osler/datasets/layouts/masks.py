@@ -16,7 +16,7 @@ from osler.datasets.mask_sources import values_of
 from osler.errors import DatasetError, GridMismatch
 from osler.studies.geometry import Array, spacing_of
 
-__all__ = ["Grid", "all_values", "check_grids", "grid_mismatch", "grid_of", "refuse_lossy", "values_in"]
+__all__ = ["Grid", "all_values", "check_grids", "grid_mismatch", "grid_of", "refuse_lossy"]
 
 _MOST_VALUES = 64
 _THREADS = 8
@@ -34,28 +34,19 @@ def refuse_lossy(masks: Sequence[Path]) -> None:
         )
 
 
-def values_in(path: Path) -> frozenset[int]:
-    """The values that occur in a mask, 0 included.
-
-    Raises:
-        StudyError: when it cannot be read or holds no whole numbers.
-    """
-    return values_of(path.parent, ImageRef(path=path.name))
-
-
-def all_values(masks: Sequence[Path]) -> frozenset[int]:
-    """The values that occur in any of the masks.
+def all_values(root: Path, masks: Sequence[ImageRef]) -> frozenset[int]:
+    """The values that occur in any of the masks, whose paths are relative to ``root``.
 
     Raises:
         DatasetError: when there are so many that these are pictures and not masks.
     """
     found: set[int] = set()
     with ThreadPoolExecutor(_THREADS) as pool:
-        for path, values in zip(masks, pool.map(values_in, masks), strict=True):
+        for ref, values in zip(masks, pool.map(lambda one: values_of(root, one), masks), strict=True):
             found |= values
             if len(found) > _MOST_VALUES:
                 raise DatasetError(
-                    f"the masks hold more than {_MOST_VALUES} different values (up to {path.name}), "
+                    f"the masks hold more than {_MOST_VALUES} different values (up to {Path(ref.path).name}), "
                     "so they look like pictures rather than labels",
                     remedy="save masks with one whole number per label, without smoothing of their edges",
                 )

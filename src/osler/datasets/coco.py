@@ -131,7 +131,9 @@ def _load(path: Path, _modified: int) -> CocoFile:
     try:
         return _parse(path, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{path.name} is no COCO file: {error!r} is missing or wrong", remedy="export it again") from error
+        raise DatasetError(
+            f"{path.name} is no COCO file: {error!r} is missing or wrong", remedy="export it again"
+        ) from error
 
 
 def _parse(path: Path, content: Any) -> CocoFile:

@@ -77,8 +77,9 @@ class Record(BaseModel):
 class Manifest(BaseModel):
     """All records of a dataset with its label set.
 
-    ``layout`` names what recognised it, ``notes`` are what it has to say about how the data was understood. ``patients`` says how patients are known: from the data ("given"), by a
-    regular expression ("pattern"), or not ("unknown": near-duplicates are kept together and every page says so).
+    ``layout`` names what recognised it; ``notes`` say how it understood what could be understood in several ways.
+    ``patients`` says how patients are known: from the data ("given"), by a regular expression ("pattern"), or not
+    ("unknown": near-duplicates are kept together and every page says so).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -78,7 +78,9 @@ def _values(path: Path, key: str | None, index: int | None, _modified: int) -> f
     return frozenset(np.unique(array).tolist())
 
 
-def paint(parts: Iterator[tuple[int, Array]], shape: tuple[int, ...], highest: int) -> tuple[Array, dict[tuple[int, int], int]]:
+def paint(
+    parts: Iterator[tuple[int, Array]], shape: tuple[int, ...], highest: int
+) -> tuple[Array, dict[tuple[int, int], int]]:
     """Lay the parts of a mask over one another: of those that claim a voxel the smallest has it.
 
     Args:
@@ -145,6 +147,4 @@ def _of_shapes(path: Path, image_id: str) -> ComposedMask:
     parts = ((value, inside.T) for value, inside in file.masks_of(image_id))  # (rows, columns) to (I, J)
     painted, overlaps = paint(parts, shape, max(file.categories, default=1))
     source = Source(paths=(path,), format="coco")
-    return ComposedMask(
-        Image(painted[None], spacing_known=False, source=source, orientation_known=False), overlaps
-    )
+    return ComposedMask(Image(painted[None], spacing_known=False, source=source, orientation_known=False), overlaps)

@@ -20,8 +20,8 @@ from statistics import fmean
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.duplicates import duplicate_groups
-from osler.datasets.mask_sources import values_of
 from osler.datasets.manifest import Record, Split
+from osler.datasets.mask_sources import values_of
 from osler.datasets.split_report import SplitReport, describe_splits
 from osler.errors import DatasetError, TooFew, UsageError
 from osler.progress import Progress

@@ -42,6 +42,8 @@ _OF_MASK = {"label", "desc", "atlas", "seg"}  # what tells masks of one image ap
 _ORIGINAL = {"orig", "individual", "T1w", "T2w", "FLAIR"}  # spaces in which the subject's own image lies
 _TAKEN = {"image", "mask", "label", "grade", "value", "target", "patient", "split", "case"}
 _THREADS = 8
+_SAME = 0.05
+"""Voxels by which two files that share a grid may differ."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ def _on_grid(case: _Case, masks: Sequence[_File], images: Mapping[_Case, Sequenc
     """The images of the case, and of the same subject and session without the mask's further entities, on its grid."""
     wanted = dict(case)
     near = [one for other, files in images.items() if dict(other).items() <= wanted.items() for one in files]
-    near = [one for one in near if one.entities.get("space", "") in (wanted.get("space", ""), *_ORIGINAL)]
+    spaces = {wanted["space"]} if "space" in wanted else {"", *_ORIGINAL}
+    near = [one for one in near if one.entities.get("space", "") in spaces]
     if not near:
         raise DatasetError(
             f"the mask {masks[0].path.name} has no image with the same entities",
@@ -232,9 +235,7 @@ def _on_grid(case: _Case, masks: Sequence[_File], images: Mapping[_Case, Sequenc
 
 
 def _apart(image: Grid | None, mask: Grid | None) -> str:
-    if image is not None and mask is not None and len(image[0]) == 3 and image[0] != mask[0]:
-        return grid_mismatch(image, mask)
-    return "lies elsewhere than its image" if image is None else grid_mismatch(image, mask)
+    return "has an image that cannot be read" if image is None else grid_mismatch(image, mask, tolerance=_SAME)
 
 
 def _channels(cases: Mapping[_Case, _Found]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""References to images as cells of a table: ``p/1.png``, ``set.npz#key=train_images&index=5``, ``mri.nii.gz#channel=1``.
+"""References to images as cells of a table: ``p/1.png``, ``set.npz#key=train_images&index=5``, ``t.nii.gz#channel=1``.
 
 Paths are relative to the table. What follows the ``#`` names the array and row of an ``.npz``, the image's id in a COCO
 file, or the channel of a file with several. Several files of one mask are separated by ``|``.

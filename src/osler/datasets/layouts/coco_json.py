@@ -37,7 +37,10 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "coco"
 NEEDS: tuple[Need, ...] = (
-    Need("a .json that lists images, annotations and categories", lambda seen: seen.has(".json")),
+    Need(
+        "a .json that lists images, annotations and categories",
+        lambda seen: seen.has(".json") and not seen.named("dataset.json"),
+    ),
     Need("the folder 'annotations' around it", lambda seen: seen.named("annotations")),
     Need("the images", lambda seen: seen.images > 0),
 )
@@ -55,7 +58,10 @@ def _files(path: Path) -> list[Path]:
         return [path] if coco.looks_like_coco(path) else []
     if not path.is_dir():
         return []
-    folders = [path, *(f for f in subfolders(path) if f.name.lower() == "annotations" or f.name.lower() in SPLIT_FOLDERS)]
+    folders = [
+        path,
+        *(f for f in subfolders(path) if f.name.lower() == "annotations" or f.name.lower() in SPLIT_FOLDERS),
+    ]
     found = [p for folder in folders for p in visible(folder) if p.suffix.lower() == ".json"]
     return [p for p in found if coco.looks_like_coco(p)]
 

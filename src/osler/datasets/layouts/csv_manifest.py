@@ -31,7 +31,7 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 NAME: str = "csv"
 NEEDS: tuple[Need, ...] = (
     Need("a table as .csv or .tsv", lambda seen: seen.has(".csv", ".tsv")),
-    Need("called manifest.csv, with the columns image and label (or mask, grade, value)", lambda seen: False),
+    Need("the name manifest.csv and the columns image and label (or mask, grade, value)", lambda seen: False),
     Need("images beside it", lambda seen: seen.images > 0),
 )
 _FILE = "manifest.csv"

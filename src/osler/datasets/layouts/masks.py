@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from osler.datasets.layouts.files import LOSSY, image_suffix
 from osler.datasets import coco
+from osler.datasets.layouts.files import LOSSY, image_suffix
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.mask_sources import values_of
 from osler.errors import DatasetError, GridMismatch
@@ -75,14 +75,19 @@ def _mismatch(manifest: Manifest, record: Record) -> str:
     return f"the mask of {record.name} {problem}" if problem else ""
 
 
-def grid_mismatch(image: Grid | None, mask: Grid | None) -> str:
-    """How a mask's grid differs from its image's, in words; "" when it does not, or a header does not tell."""
+def grid_mismatch(image: Grid | None, mask: Grid | None, *, tolerance: float = 1.0) -> str:
+    """How a mask's grid differs from its image's, in words; "" when it does not, or a header does not tell.
+
+    Args:
+        image, mask: their grids.
+        tolerance: voxels that corners may lie apart.
+    """
     if mask is None or image is None:
         return ""
     if mask[0] != image[0]:
         return f"has {_size(mask[0])} voxels and its image {_size(image[0])}"
     distance = _largest_distance(image, mask)
-    return f"lies up to {distance:.0f} voxels away from its image" if distance > 1 else ""
+    return f"lies up to {distance:.2g} voxels away from its image" if distance > tolerance else ""
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -26,7 +26,7 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 NAME: str = "parquet"
 NEEDS: tuple[Need, ...] = (
     Need("a table as .parquet", lambda seen: seen.has(".parquet")),
-    Need("called manifest.parquet, with the columns image and label (or mask, grade, value)", lambda seen: False),
+    Need("the name manifest.parquet and the columns image and label (or mask, grade, value)", lambda seen: False),
     Need("images beside it", lambda seen: seen.images > 0),
 )
 _FILE = "manifest.parquet"
@@ -80,7 +80,9 @@ def _columns(file: Path, name: str, values: Sequence[Any]) -> dict[str, list[str
         return {
             f"label_{label}": ["" if found is None else str(int(label in found)) for found in named] for label in every
         }
-    whole = all(value.is_integer() and abs(value) < 2**53 for value in values if isinstance(value, float) and value == value)
+    whole = all(
+        value.is_integer() and abs(value) < 2**53 for value in values if isinstance(value, float) and value == value
+    )
     try:
         return {column_key(name): [_cell(value, whole=whole) for value in values]}
     except TypeError as error:

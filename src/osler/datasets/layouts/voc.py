@@ -5,8 +5,8 @@ DATA/JPEGImages/a.jpg, DATA/Annotations/a.xml            boxes
 DATA/ImageSets/Segmentation/train.txt (val, test)        given splits
 DATA/labelmap.txt, class_names.txt or labels.txt         names of the classes, one a line, the background first
 
-``images`` may stand for ``JPEGImages``. Boxes are no masks: without class masks the task must be "multilabel", for which
-they say which objects an image shows. ``SegmentationObject`` (instances) is not used.
+``images`` may stand for ``JPEGImages``. Boxes are no masks: without class masks the task must be "multilabel", for
+which they say which objects an image shows. ``SegmentationObject`` (instances) is not used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 NAME: str = "voc"
 NEEDS: tuple[Need, ...] = (
     Need("the folder 'JPEGImages' (or 'images')", lambda seen: seen.named("jpegimages", "images")),
-    Need("the folder 'SegmentationClass' or 'Annotations'", lambda seen: seen.named("segmentationclass", "annotations")),
+    Need(
+        "the folder 'SegmentationClass' or 'Annotations'", lambda seen: seen.named("segmentationclass", "annotations")
+    ),
     Need("class masks as .png, or an .xml per image", lambda seen: seen.has(".xml")),
 )
 _IMAGES = ("jpegimages", "images", "image")
@@ -100,7 +102,9 @@ def _by_masks(path: Path, images: Mapping[str, Item], folder: Path) -> Manifest:
         )
     unnamed = sorted(values - names.keys())
     if names and unnamed:
-        raise DatasetError(f"the masks hold {unnamed[0]}, which the list of classes does not name", remedy="name it there")
+        raise DatasetError(
+            f"the masks hold {unnamed[0]}, which the list of classes does not name", remedy="name it there"
+        )
     records = _records(path, images, [mask.name for mask in masks], masks=refs)
     unused = len(images) - len(records)
     notes = (f"{unused} images have no mask in {folder.name} and are not used",) if unused else ()
@@ -132,7 +136,9 @@ def _records(
 ) -> tuple[Record, ...]:
     missing = [stem for stem in stems if stem not in images]
     if missing:
-        raise DatasetError(f"{missing[0]} is annotated and has no image", remedy="add the image, or remove what is of it")
+        raise DatasetError(
+            f"{missing[0]} is annotated and has no image", remedy="add the image, or remove what is of it"
+        )
     splits = _splits(path)
     return tuple(
         Record(
@@ -159,14 +165,16 @@ def _splits(path: Path) -> dict[str, Split]:
 
 
 def _class_names(path: Path) -> dict[int, str]:
-    """Value by place in the list; CVAT's ``labelmap.txt`` has ``name:r,g,b:parts:actions``, other lists a name a line."""
+    """Value by place in the list. CVAT's ``labelmap.txt`` has ``name:r,g,b:parts:actions``, others a name a line."""
     file = next((path / name for name in _NAMES if (path / name).is_file()), None)
     if file is None:
         return {}
     lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip() and line[0] != "#"]
     names = [line.split(":")[0] for line in lines if line != "__ignore__"]
     if not names or names[0].lower() not in _BACKGROUND:
-        raise DatasetError(f"{file.name} does not begin with the background", remedy="let its first line be 'background'")
+        raise DatasetError(
+            f"{file.name} does not begin with the background", remedy="let its first line be 'background'"
+        )
     return dict(enumerate(names[1:], 1))
 
 

@@ -1,9 +1,9 @@
 """What a cleaning leaves on disk: the manifest of what is kept, and a table of what is not and of what was changed.
 
-OUT/manifest.csv    the cases that are kept; paths lead to the files where they are
-OUT/labels.json     the names of the values of masks
-OUT/excluded.csv    a row per case and reason
-OUT/changes.csv     a row per cell of the manifest that differs from what the data says
+OUT/manifest.csv            the cases that are kept; paths lead to the files where they are
+OUT/manifest.labels.json    the labels
+OUT/excluded.csv            a row per case and reason
+OUT/changes.csv             a row per cell of the manifest that differs from what the data says
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from osler.datasets.cleaning import Cleaned
 from osler.datasets.dataset import Dataset
-from osler.datasets.layouts import write_manifest_csv
+from osler.datasets.layouts import write_manifest
 from osler.datasets.manifest import Record
 from osler.report.files import put
 
 __all__ = ["CLEANED_FILES", "write_cleaned"]
 
-CLEANED_FILES = ("manifest.csv", "labels.json", "excluded.csv", "changes.csv")
+CLEANED_FILES = ("manifest.csv", "manifest.labels.json", "excluded.csv", "changes.csv")
 
 
 def write_cleaned(cleaned: Cleaned, source: Dataset, folder: Path) -> tuple[Path, ...]:
@@ -39,8 +39,7 @@ def write_cleaned(cleaned: Cleaned, source: Dataset, folder: Path) -> tuple[Path
         UsageError: when a table cannot point to the cases.
         StorageError: when the disk is full or the place not writable.
     """
-    manifest = write_manifest_csv(cleaned.dataset, folder / CLEANED_FILES[0], overwrite=True)
-    names = [path for path in (manifest.with_name(CLEANED_FILES[1]),) if path.exists()]
+    written = write_manifest(cleaned.dataset, folder / CLEANED_FILES[0], overwrite=True)
     records = {record.name: record for record in source.records}
     excluded = [
         (e.case, _image_of(source, records[e.case]), records[e.case].split or "", e.code, e.reason)
@@ -53,7 +52,7 @@ def write_cleaned(cleaned: Cleaned, source: Dataset, folder: Path) -> tuple[Path
     }
     for name, data in tables.items():
         put(folder / name, data)
-    return (manifest, *names, *(folder / name for name in tables))
+    return (*written, *(folder / name for name in tables))
 
 
 def _image_of(source: Dataset, record: Record) -> str:

@@ -46,7 +46,8 @@ def find_problems(
         kinds: of those, the name of the error's class, where it is known.
     """
     evidence = Evidence(dataset, tuple(facts), dict(unreadable), dict(kinds or {}))
-    return rank_problems([problem for check in CHECKS for problem in check(evidence)])
+    notes = [Problem(code="layout", severity="note", what=note) for note in dataset.manifest.notes]
+    return rank_problems([*notes, *(problem for check in CHECKS for problem in check(evidence))])
 
 
 def rank_problems(problems: Sequence[Problem]) -> tuple[Problem, ...]:

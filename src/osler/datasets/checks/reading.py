@@ -35,6 +35,12 @@ _FAULTS: dict[FaultKind, tuple[Code, Severity, str, str]] = {
         "add the labels to the data set or repair the mask",
     ),
     "empty": ("mask-empty", "note", "empty mask", "nothing, if the structure is really absent"),
+    "overlap": (
+        "mask-overlap",
+        "warning",
+        "masks of different labels overlap, and the smaller label has those voxels",
+        "nothing, if one lies within the other; else correct the masks",
+    ),
 }
 _SAME_GRID = 1e-3
 """Voxels by which headers may differ through rounding."""

@@ -70,11 +70,14 @@ def near_duplicates(evidence: Evidence) -> tuple[Duplicates, ...]:
     pairs = [pair for members in shapes.values() for pair in _confirmed(evidence, names, members)]
     groups = [group for group in linked(len(names), pairs) if len(group) > 1]
     digests = {fact.name: fact.digest for fact in evidence.facts}
-    return tuple(
+    found = [
         _group([evidence.records[names[place]] for place in group])
         for group in groups
         if len({digests[names[place]] for place in group}) > 1
-    )
+    ]
+    # Neighbouring slices of one patient look alike, and a split keeps them together anyway.
+    known = evidence.dataset.manifest.patients != "unknown"
+    return tuple(group for group in found if not known or group.patients_differ)
 
 
 def _confirmed(evidence: Evidence, names: Sequence[str], members: Sequence[int]) -> list[tuple[int, int]]:

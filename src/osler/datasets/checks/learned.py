@@ -12,7 +12,7 @@ __all__ = ["block_means", "clearly_other", "fold_of", "out_of_fold"]
 
 _FOLDS = 5
 _RIDGE = 1.0
-_APART = 5.0
+_APART = 7.0
 """Robust standard deviations between the usual score and that from which a case is judged to be of the other kind."""
 _OTHER = -0.5
 """That one, as a share of the usual score."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,17 @@ from osler.datasets.plan import Plan
 from osler.datasets.problem import Problem, Severity
 from osler.datasets.problems import Duplicates, QualityReport
 
-__all__ = ["BUDGET_S", "INSPECTION_VERSION", "SCREEN", "Inspection", "StudyRow", "answer_of", "range_of", "study_rows"]
+__all__ = [
+    "BUDGET_S",
+    "INSPECTION_VERSION",
+    "SCREEN",
+    "CleaningReport",
+    "Inspection",
+    "StudyRow",
+    "answer_of",
+    "range_of",
+    "study_rows",
+]
 
 BUDGET_S = 900.0
 """The budget that the plan is made for."""
@@ -53,6 +64,16 @@ class StudyRow(_Frozen):
     size_unit: str = ""
 
 
+class CleaningReport(_Frozen):
+    """What a cleaning did, in numbers: cases kept and left out, cells changed, and errors that still need a person."""
+
+    kept: int
+    left_out: int
+    changed: int
+    undecided: int
+    patients_from_names: bool
+
+
 class Inspection(_Frozen):
     """What was found. ``classes`` counts cases per split and label ("unassigned" where no split is given).
 
@@ -76,6 +97,7 @@ class Inspection(_Frozen):
     quality: QualityReport | None = None
     distributions: tuple[Histogram, ...] = ()
     studies: tuple[StudyRow, ...] = ()
+    cleaning: CleaningReport | None = None
     files: tuple[Path, ...] = ()
 
     @property
@@ -87,8 +109,9 @@ class Inspection(_Frozen):
 
     def summary(self) -> list[str]:
         """Lines for a person, never more than a screenful: what matters first."""
-        head, tail = _wrapped(_head(self)), _wrapped([*_plan_lines(self), *_file_lines(self)])
-        return [*head, "", *_problem_lines(self, SCREEN[0] - len(head) - len(tail) - 3), "", *tail]
+        head, plan, files = _wrapped(_head(self)), _wrapped(_plan_lines(self), most=3), _file_lines(self)
+        rows = len(head) + len(plan) + sum(math.ceil(len(line) / SCREEN[1]) for line in files)  # no path is cut
+        return [*head, "", *_problem_lines(self, SCREEN[0] - rows - 3), "", *plan, *files]
 
     def record(self) -> dict[str, Any]:
         """The same for a machine in one line: problems with the number of their cases, no list of cases.
@@ -242,9 +265,23 @@ def _plan_lines(found: Inspection) -> list[str]:
     ]
 
 
+def _cleaning_lines(done: CleaningReport | None) -> list[str]:
+    if done is None:
+        return []
+    changed = f", {done.changed} changed" if done.changed else ""
+    lines = [f"Cleaned manifest: {done.kept} cases kept, {done.left_out} left out (excluded.csv says why){changed}"]
+    if done.undecided:
+        lines.append(f"  {done.undecided} error{'s' * (done.undecided != 1)} need a decision of yours and stay in it")
+    if done.patients_from_names:
+        lines.append("  patients, as taken from the names, are written into it: check them")
+    return lines
+
+
 def _file_lines(found: Inspection) -> list[str]:
     folders: dict[Path, list[str]] = {}
     for path in found.files:
         folders.setdefault(path.parent, []).append(path.name)
     lines = [f"wrote {folder / names[0]}{''.join(f', {n}' for n in names[1:])}" for folder, names in folders.items()]
-    return lines or ["--output OUT writes a page with pictures, --fix OUT a cleaned manifest"]
+    return [*_cleaning_lines(found.cleaning), *lines] or [
+        "--output OUT writes a page with pictures, --fix OUT a cleaned manifest"
+    ]

@@ -32,7 +32,8 @@ def _known(row: StudyRow) -> str:
 def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], known: Mapping[str, str]) -> str:
     remedy = f"<p><b>What to do:</b> {escape(problem.remedy)}.</p>" if problem.remedy else ""
     badge = f'<span class="badge">{problem.severity}</span>'
-    parts = [remedy, _figures(problem), _pictures(problem, drawn, known), _cases(problem, known)]
+    pictures = _pictures(problem, drawn, known)
+    parts = [remedy, _figures(problem), pictures, _cases(problem, known, folded=bool(pictures))]
     return (
         f'<article class="problem {problem.severity}"><h3>{badge}'
         f"{escape(problem.what[:1].upper() + problem.what[1:])}</h3>{''.join(parts)}</article>"
@@ -46,22 +47,26 @@ def _figures(problem: Problem) -> str:
 
 def _pictures(problem: Problem, drawn: Mapping[Wanted, Drawn], known: Mapping[str, str]) -> str:
     groups = [
-        [tile_html(one, drawn[one], words=_words(problem, one.name, known)) for one in group if one in drawn]
+        [tile_html(one, drawn[one], words=_words(problem, one.name, known)) for one in group if _shown(one, drawn)]
         for group in pictures_of_problem(problem)
     ]
     if not any(groups):
         return ""
     together = len(problem.groups) > 0
-    parts = [f'<div class="together">{"".join(tiles)}</div>' if together else "".join(tiles) for tiles in groups]
+    parts = [f'<div class="together">{"".join(t)}</div>' if together else "".join(t) for t in groups if t]
     return f'<div class="tiles">{"".join(parts)}</div>'
+
+
+def _shown(wanted: Wanted, drawn: Mapping[Wanted, Drawn]) -> bool:
+    return wanted in drawn and drawn[wanted].png is not None
 
 
 def _words(problem: Problem, name: str, known: Mapping[str, str]) -> str:
     return "; ".join(word for word in (known.get(name, ""), problem.details.get(name, "").rstrip(".")) if word)
 
 
-def _cases(problem: Problem, known: Mapping[str, str]) -> str:
-    """All of them, folded away; those that belong together on one line."""
+def _cases(problem: Problem, known: Mapping[str, str], *, folded: bool) -> str:
+    """All of them, those that belong together on one line; folded away where pictures stand for them."""
     if not problem.cases:
         return ""
     units = problem.groups or tuple((name,) for name in problem.cases)
@@ -71,7 +76,9 @@ def _cases(problem: Problem, known: Mapping[str, str]) -> str:
     rest = f"<p>and {more:,} more in inspect.json</p>" if more > 0 else ""
     told = ' class="told"' if problem.details or problem.groups else ""
     noun = "case" if len(problem.cases) == 1 else "cases"
-    return f"<details{told}><summary>{len(problem.cases):,} {noun}</summary><ul>{items}</ul>{rest}</details>"
+    state = "" if folded else " open"
+    head = f"<details{told}{state}><summary>{len(problem.cases):,} {noun}</summary>"
+    return f"{head}<ul>{items}</ul>{rest}</details>"
 
 
 def _case(problem: Problem, name: str, known: Mapping[str, str]) -> str:

@@ -218,8 +218,6 @@ def _panel(
     panel = _blend(view, window, scale, values)
     draw = PIL.ImageDraw.Draw(panel)
     width, height = panel.size
-    if view.frames is not None:
-        _draw_frames(draw, _enlarged(view.frames, width, height))
     if view.letters:
         left, right, top, bottom = view.letters
         for letter, place, anchor in (
@@ -232,6 +230,8 @@ def _panel(
     if view.title:
         _outlined(draw, (6, 5), view.title, 13, "lt")
     _draw_scale_bar(draw, width, height, scale, "mm" if in_mm else "px")
+    if view.frames is not None:
+        _draw_frames(draw, _enlarged(view.frames, width, height))
     return panel
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.distributions import distributions_of
 from osler.datasets.facts import CaseFacts, look
 from osler.datasets.fingerprint import Fingerprint
-from osler.datasets.inspection import BUDGET_S, Inspection, study_rows
+from osler.datasets.inspection import BUDGET_S, CleaningReport, Inspection, study_rows
 from osler.datasets.labels import LabelSet
 from osler.datasets.layouts import open_dataset
 from osler.datasets.layouts.files import reference
@@ -92,9 +92,10 @@ def inspect(
     fingerprint, plan = _plan(dataset, facts, unreadable, task, problems)
     problems = list(rank_problems(problems))
     found = _summed_up(dataset, facts, problems, fingerprint, plan)
-    files = [*_write_cleaned(found, dataset, fix), *((Path(output) / name for name in _FILES) if output else ())]
-    found = found.model_copy(update={"files": tuple(files)})
+    if fix is not None:
+        found = _write_cleaned(found, dataset, Path(fix))
     if output is not None:
+        found = found.model_copy(update={"files": (*found.files, *(Path(output) / name for name in _FILES))})
         _write_page(found, dataset, Path(output), progress, cancel)
     return found
 
@@ -246,9 +247,8 @@ def _make_place(folder: Path, names: Sequence[str], *, force: bool) -> None:
         raise StorageError(f"cannot make {folder}: {error.strerror}", remedy="give another folder") from error
 
 
-def _write_cleaned(found: Inspection, dataset: Dataset, fix: str | Path | None) -> tuple[Path, ...]:
-    if fix is None:
-        return ()
+def _write_cleaned(found: Inspection, dataset: Dataset, folder: Path) -> Inspection:
+    """The inspection with the files of the cleaning and what it did."""
     if not found.kind:
         raise DatasetError(
             "nothing says what these studies show, so there is no manifest to clean",
@@ -257,7 +257,24 @@ def _write_cleaned(found: Inspection, dataset: Dataset, fix: str | Path | None) 
     from osler.datasets.cleaning import clean
     from osler.report.cleaned_files import write_cleaned
 
-    return write_cleaned(clean(dataset, found.problems), dataset, Path(fix))
+    cleaned = clean(dataset, found.problems)
+    left_out = {exclusion.case for exclusion in cleaned.exclusions}
+    report = CleaningReport(
+        kept=len(cleaned.dataset),
+        left_out=len(left_out),
+        changed=len({change.case for change in cleaned.changes}),
+        undecided=sum(p.severity == "error" and not _settled(p, left_out) for p in found.problems),
+        patients_from_names=dataset.manifest.patients == "pattern",
+    )
+    files = write_cleaned(cleaned, dataset, folder)
+    return found.model_copy(update={"files": (*found.files, *files), "cleaning": report})
+
+
+def _settled(problem: Problem, left_out: Collection[str]) -> bool:
+    """Whether nothing of a problem is left: all its cases are gone, or of each group that it ties at most one side."""
+    if problem.code in ("copies-across", "patient-across"):
+        return True
+    return bool(problem.cases) and set(problem.cases) <= set(left_out)
 
 
 def _write_page(

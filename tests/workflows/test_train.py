@@ -16,12 +16,14 @@ import pytest
 from PIL import Image as Picture
 
 import osler
+from osler.datasets.preparation import Prepared, prepare
 from osler.errors import DatasetError, ModelError, OutputExists, PathNotFound, PlanError, TooFew
+from osler.inference.predictor import Predictor
 from osler.models.folder import Model, sha256_of
 from osler.progress import CancelToken, Silent
+from osler.studies.formats import read_image
+from osler.studies.geometry import Array
 from osler.workflows.train import TrainResult, train
-
-SMALL = {"network.features": "[4,8,8,8]", "batch": 4}
 
 
 def write_classes(folder: Path, *, count: int = 24, classes: tuple[str, ...] = ("dark", "light")) -> Path:
@@ -177,6 +179,25 @@ def test_cross_validation_measures_every_case_once_and_ships_the_ensemble(masks:
     assert result.evaluation is not None
     assert len(result.model.info.members) == 3
     assert result.evaluation.cases == 16
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members(classes: Path, tmp_path: Path) -> None:
+    result = train(classes, output=tmp_path / "m", steps=6, device="cpu", overrides={"batch": 4, "members": 3})
+    assert result.model is not None
+    assert [member.fold for member in result.model.info.members] == [None] * 3
+    prepared = _prepared(result.model, classes / "light" / "light003.png")
+    alone = [_logits(result.model, prepared, (number,)) for number in range(3)]
+    assert len({tuple(row) for row in alone}) == 3
+    np.testing.assert_allclose(_logits(result.model, prepared, None), np.mean(alone, axis=0), atol=1e-4)
+
+
+def _logits(model: Model, prepared: Prepared, members: tuple[int, ...] | None) -> Array:
+    with Predictor(model, members=members) as predictor:
+        return predictor.logits(prepared)
+
+
+def _prepared(model: Model, path: Path) -> Prepared:
+    return prepare([read_image(path)], model.plan)
 
 
 def test_starting_from_a_model_takes_its_weights(classified: TrainResult, classes: Path, tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ class Plan(_Frozen):
 
     ``steps`` is how many there will be (a forecast under ``budget_s``; in a model folder: how many there were).
     ``pace`` repeats a run that was limited by time: from step n on, progress grows by that much per step.
+    ``members`` networks are trained one after the other, from other seeds, and their probabilities averaged.
     ``foreground`` is the share of patches centred on a label. ``mirror_axes`` are those safe to mirror in prediction.
     """
 
@@ -150,6 +151,7 @@ class Plan(_Frozen):
     loss: LossPlan
     optimiser: OptimiserPlan
     augmentation: AugmentationPlan
+    members: int = Field(default=1, ge=1, le=20)
     steps: int = Field(ge=0)
     pace: tuple[tuple[int, float], ...] = ()
     budget_s: float | None = None

@@ -16,7 +16,7 @@ from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import Record, Split
 from osler.datasets.measure import measure
 from osler.datasets.plan import Plan, TaskName
-from osler.datasets.planner import Timings, check_names, make_plan, override, task_of
+from osler.datasets.planner import Timings, check_names, make_plan, member_budget, override, task_of
 from osler.datasets.split_report import describe_splits
 from osler.datasets.splits import assign_splits
 from osler.datasets.splits import folds as make_folds
@@ -253,36 +253,37 @@ def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelTo
         if request.steps is not None:
             changes["steps"] = request.steps
         return override(request.plan, {**changes, **request.overrides})
-    budget = None if request.budget_s is None else request.budget_s / request.folds
-    hardware, timings = _measured(fingerprint, request, budget, progress, cancel)
+    hardware, timings = _measured(fingerprint, request, progress, cancel)
     return make_plan(
         fingerprint,
         task=request.task,
-        budget_s=budget,
+        budget_s=request.budget_s,
         steps=request.steps,
         hardware=hardware,
         timings=timings,
         seed=request.seed,
         method=request.method,
+        folds=request.folds,
         overrides=request.overrides,
     )
 
 
 def _measured(
-    fingerprint: Fingerprint, request: _Request, budget_s: float | None, progress: Progress, cancel: CancelToken
+    fingerprint: Fingerprint, request: _Request, progress: Progress, cancel: CancelToken
 ) -> tuple[Hardware, Timings | None]:
     """The hardware and, for a run limited by time, step times on it."""
     from osler.learning.timing import detect_hardware, measure_step_times
     from osler.learning.trainer import make_fabric
 
     hardware = detect_hardware(request.device)
-    if budget_s is None:
+    if request.budget_s is None:
         return hardware, None
+    task = request.task or task_of(fingerprint.labels.kind)
     timings = measure_step_times(
         fingerprint,
-        request.task or task_of(fingerprint.labels.kind),
+        task,
         hardware,
-        budget_s=budget_s,
+        budget_s=member_budget(task, request.budget_s, folds=request.folds),
         make_fabric=lambda plan: make_fabric(plan, device=request.device, several=False),
         progress=progress,
         cancel=cancel,
@@ -325,10 +326,12 @@ class _Training:
         return parts, plan, notes
 
     def members(self, parts: Sequence[Dataset], plan: Plan) -> list[Trained]:
-        """Train one network per part; a stop ends with the members there are."""
+        """Train the plan's members on each part; a stop ends with the members there are."""
         trained: list[Trained] = []
-        for number, part in enumerate(parts):
-            trained.append(self._member(number, part, plan, len(parts)))
+        total = len(parts) * plan.members
+        for number in range(total):
+            fold = number // plan.members
+            trained.append(self._member(number, parts[fold], plan, total, fold if len(parts) > 1 else None))
             if trained[-1].outcome.stopped_early:
                 break
         return trained
@@ -365,8 +368,8 @@ class _Training:
         self.run.save_splits(parts)
         return parts, notes
 
-    def _member(self, number: int, part: Dataset, plan: Plan, members: int) -> Trained:
-        """Prepare and train one fold."""
+    def _member(self, number: int, part: Dataset, plan: Plan, members: int, fold: int | None) -> Trained:
+        """Prepare and train one network; the members of one part share its prepared store."""
         from osler.learning.session import train_network
 
         store = {
@@ -394,12 +397,12 @@ class _Training:
             checkpoint_s=self.request.checkpoint_s,
             device=self.request.device,
             start_from=self.request.start_from,
-            stage="training" if members == 1 else f"training fold {number + 1} of {members}",
+            stage="training" if members == 1 else f"training network {number + 1} of {members}",
             progress=self.progress,
             cancel=self.cancel,
         )
         refused = {**store["train"].refused, **store["validation"].refused}
-        return Trained(part, outcome, None if members == 1 else number, refused)
+        return Trained(part, outcome, fold, refused)
 
     def _clock(self, number: int, members: int) -> tuple[float | None, float]:
         """Seconds this member may take, and seconds already spent on planning that count as its own."""

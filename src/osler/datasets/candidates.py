@@ -141,7 +141,11 @@ def _for_masks(fingerprint: Fingerprint, hardware: Hardware, inputs: int, output
     fewer = limit // _COARSE
     coarse = mask_grid(fingerprint, fewer, share=0.75 if fingerprint.dimensions == 2 else 0.8)
     found = _on_grid(fingerprint, hardware, fine, limit, inputs, outputs)
-    return found if coarse == fine else found + _on_grid(fingerprint, hardware, coarse, fewer, inputs, outputs)
+    if coarse == fine:
+        return found
+    # a starved network on a fine grid is worse than a sound one on a coarse grid
+    sound = [c for c in found if c.network.features[0] >= _NARROWEST[fingerprint.dimensions]]
+    return sound + _on_grid(fingerprint, hardware, coarse, fewer, inputs, outputs)
 
 
 def _on_grid(

@@ -347,7 +347,17 @@ def _augmentation(
         patients = fingerprint.patients or fingerprint.cases
         if fingerprint.dimensions == 2 and patients < _FEW_PATIENTS:
             reasons["augmentation"] = f"strong: only {patients} training patients"
-            return AugmentationPlan(flips=flips, rotation=45.0, scale=0.3, shear=0.1, elastic=1.0, probability=0.5)
+            return AugmentationPlan(
+                flips=flips,
+                rotation=60.0,
+                scale=0.3,
+                shear=0.1,
+                elastic=1.0,
+                brightness=0.2,
+                contrast=0.4,
+                gamma=0.5,
+                probability=0.5,
+            )
         reasons["augmentation"] = "moderate: rotation, scaling, bending, intensities"
         return AugmentationPlan(flips=flips, elastic=1.0)
     small = fingerprint.cases < 2000

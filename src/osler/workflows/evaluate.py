@@ -113,10 +113,13 @@ def evaluate(
     place = None if output is None else Path(output)
     if place is not None and not force:
         _ensure_free(place)
+    predictor = Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads)
     data = dataset if isinstance(dataset, Dataset) else _opened(dataset, model.plan, patient)
     match_labels(data.labels, model.plan.labels)
-    sink, token = progress or Silent(), cancel or CancelToken()
     chosen = _chosen(data, split)
+    sink, token = progress or Silent(), cancel or CancelToken()
+    with predictor, output_folder(place):
+        return _measured()
     seen, unseen = part_seen(data, chosen, model.info.data, progress=sink, cancel=token)
     if not include_seen and not unseen:
         raise TooFew(

@@ -148,7 +148,9 @@ class StorageError(OslerError):
             )
         reason = _REASONS.get(error.errno or 0)
         if reason is None:
-            return StorageError(f"cannot write {path}: {error.strerror}", remedy="check the disk, or give another place")
+            return StorageError(
+                f"cannot write {path}: {error.strerror}", remedy="check the disk, or give another place"
+            )
         return NotWritable(f"cannot write {path}: {reason}", remedy="give another --output, or change what is there")
 
 

@@ -41,7 +41,6 @@ class SplitReport(BaseModel):
     leaks: tuple[tuple[str, ...], ...] = ()
     warnings: tuple[str, ...] = ()
 
-
     def summary(self) -> str:
         """One line: how it was split, and the counts."""
         counts = ", ".join(f"{count} {split}" for split, count in self.counts.items())

@@ -81,7 +81,9 @@ def output_folder(output: Path | None) -> Iterator[None]:
     except OSError as error:
         raise StorageError.of(error, output) from error
     if not os.access(output, os.W_OK):
-        raise NotWritable(f"cannot write {output}: there is no permission to write there", remedy="give another --output")
+        raise NotWritable(
+            f"cannot write {output}: there is no permission to write there", remedy="give another --output"
+        )
     try:
         yield
     except BaseException:
@@ -172,4 +174,3 @@ def put(path: Path, data: bytes) -> None:
 
 def _cell(value: str | float) -> str:
     return value if isinstance(value, str) else str(round(value, 6))
-

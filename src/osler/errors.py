@@ -162,7 +162,7 @@ _REASONS = {
     errno.EACCES: "there is no permission to write there",
     errno.EPERM: "there is no permission to write there",
     errno.EROFS: "the file system is read-only",
-    errno.ENOENT: "nothing can be made there",  # what virtual file systems such as /proc answer
+    errno.ENOENT: "no file or folder can be made there",  # what virtual file systems such as /proc answer
     errno.ENOTDIR: "a part of this path is a file",
     errno.EEXIST: "there is a file of this name",
     errno.EISDIR: "there is a folder of this name",

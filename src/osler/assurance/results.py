@@ -109,9 +109,9 @@ class Evaluation(_Frozen):
     """Everything that was measured on one set of cases.
 
     ``kind`` is that of the answer; ``unit`` the unit of a number (UCUM) or of distances ("mm", "px").
-    ``split_by`` is how the cases were kept apart from those of training: by patient, by image (patients are unknown), or
-    by a split that came with the data. ``resampled_by`` is what intervals are over: patients, or images where patients
-    are unknown; ``patients`` counts these.
+    ``split_by`` is how the cases were kept apart from those of training: by patient, by image (patients are unknown),
+    or by a split that came with the data. ``resampled_by`` is what intervals are over: patients, or images where
+    patients are unknown; ``patients`` counts these.
     ``metrics`` are the headline; ``per_class`` by label; ``subgroups`` by column and value.
     ``curves`` are "roc" (1 − specificity, sensitivity) and "precision_recall" (recall, precision) by label.
     ``reliability`` is by label, and "answer" is the probability of the answer that was given.

@@ -45,7 +45,8 @@ def modality_note(images: Sequence[Image], plan: Plan) -> str:
             "trained on: check that it is the same"
         )
     if plan.modality and any(not image.modality for image in images):
-        return f"the study does not say its modality, and the model is for {plan.modality}: check that it is {plan.modality}"
+        wanted = plan.modality
+        return f"the study does not say its modality, and the model is for {wanted}: check that it is {wanted}"
     return ""
 
 

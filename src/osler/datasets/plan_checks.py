@@ -1,4 +1,4 @@
-"""``check_plan_fields``: whether the fields of a plan fit each other, before data are prepared or a network is built."""
+"""``check_plan_fields``: whether the fields of a plan fit each other, before data are prepared or a network built."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def _contradictions(plan: Plan) -> Iterator[str]:
     weights = plan.loss.class_weights
     if weights and len(weights) != plan.outputs:
         background = " (background first)" if plan.task == "segment" else ""
-        yield f"loss.class_weights has {len(weights)} entries, and the task {plan.task} has {plan.outputs} outputs{background}"
+        outputs = f"{plan.outputs} outputs{background}"
+        yield f"loss.class_weights has {len(weights)} entries, and the task {plan.task} has {outputs}"
 
 
 def _axes(plan: Plan) -> Iterator[str]:
@@ -85,7 +86,7 @@ def _levels(plan: Plan) -> Iterator[str]:
             yield f"network.{name} is {values}, and every entry must be at least 1"
     for stride in network.strides:
         if len(stride) != len(plan.patch) or any(step < 1 for step in stride):
-            yield f"network.strides holds {stride}, and patch is {plan.patch}: each stride needs a step of at least 1 per axis"
+            yield f"network.strides holds {stride}, and patch is {plan.patch}: a stride has a step above 0 per axis"
 
 
 def _depth(plan: Plan) -> Iterator[str]:

@@ -127,7 +127,7 @@ def evaluate(
         if not include_seen and not unseen:
             raise TooFew(
                 f"the model was trained or calibrated on all {len(chosen)} cases, so nothing is left to measure it on",
-                remedy="bring cases of other patients; --include-seen measures on these, which is too kind to the model",
+                remedy="bring cases of other patients; --include-seen measures on these, which flatters the model",
             )
         records = chosen if include_seen else unseen
         given = split is not None or _holds_the_given_test_split(model, len(seen), include_seen)

@@ -153,12 +153,12 @@ def test_every_patient_is_tested_in_exactly_one_fold(k):
 def test_folds_need_enough_patients_per_class():
     dataset = dataset_of([f"p{n}" for n in range(12)], [0] * 8 + [1] * 4)
     with pytest.raises(
-        TooFew, match="5 folds were asked for and the class 'class 1' has 4 patients.*4 folds are the most"
+        TooFew, match=r"5 folds were asked for and the class 'class 1' has 4 patients.*4 folds are the most"
     ):
         folds(dataset, 5, seed=0)
     assert len(folds(dataset, 4, seed=0)) == 4
     few = dataset_of(["a", "b"], [1.0, 2.0], "number")
-    with pytest.raises(TooFew, match="there are only 2 patients.*at least 3 patients"):
+    with pytest.raises(TooFew, match=r"there are only 2 patients.*at least 3 patients"):
         folds(few, 2, seed=0)
     with pytest.raises(UsageError, match="1 folds were asked for"):
         folds(dataset, 1, seed=0)

@@ -122,13 +122,18 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path):
             pytest.fail("work was begun")
 
 
+def _fail_in(folder, *, with_a_result):
+    with output_folder(folder):
+        if with_a_result:
+            (folder / "findings.json").write_text("{}")
+        raise ValueError("a fault")
+
+
 def test_folders_that_were_made_for_nothing_go_again_and_results_stay(tmp_path):
-    for name in ("nothing", "something"):
-        with pytest.raises(ValueError, match="a fault"), output_folder(tmp_path / "new" / name):
-            if name == "something":
-                (tmp_path / "new" / name / "findings.json").write_text("{}")
-            raise ValueError("a fault")
-        assert (tmp_path / "new").exists() == (name == "something")
+    for name, with_a_result in (("nothing", False), ("something", True)):
+        with pytest.raises(ValueError, match="a fault"):
+            _fail_in(tmp_path / "new" / name, with_a_result=with_a_result)
+        assert (tmp_path / "new").exists() == with_a_result
     assert [p.name for p in (tmp_path / "new" / "something").iterdir()] == ["findings.json"]
     assert not (tmp_path / "new" / "nothing").exists()
 

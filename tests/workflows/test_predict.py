@@ -10,6 +10,7 @@ import time
 import nibabel
 import numpy as np
 import pytest
+from dicom_samples import make_slice, save
 
 from osler.datasets.plan import GridPlan, NormalisationPlan
 from osler.errors import ModelError, OutputExists, PathNotFound, Unknown
@@ -17,7 +18,6 @@ from osler.progress import CancelToken, Silent
 from osler.studies.formats import read_image, write_image
 from osler.studies.image import Image
 from osler.workflows.predict import predict
-from dicom_samples import make_slice, save
 from tiny_models import make_model, make_plan, thresholds
 
 
@@ -179,9 +179,8 @@ def test_studies_that_do_not_say_what_they_are_share_one_line(tmp_path):
     model = _for_modality(tmp_path / "m", "CT")
     paths = [_picture(tmp_path / f"p{n}.png", 20 + n) for n in range(5)]
     told = [line for line in predict(model, [*paths, _slice(tmp_path, "CT")]).summary() if line.startswith("note")]
-    assert told == [
-        "note on p0, p1, p2 and 2 more: the study does not say its modality, and the model is for CT: check that it is CT"
-    ]
+    what = "the study does not say its modality, and the model is for CT: check that it is CT"
+    assert told == [f"note on p0, p1, p2 and 2 more: {what}"]
 
 
 def test_a_study_of_another_modality_than_the_models_is_refused(tmp_path):

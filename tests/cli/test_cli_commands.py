@@ -163,7 +163,7 @@ def test_a_number_that_makes_no_sense_is_one_sentence_and_leaves_nothing(
     record = _told(capsys)
     assert told in record["error"]
     assert record["remedy"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
 def test_an_engine_that_does_not_exist_is_told_with_those_that_do(

@@ -94,11 +94,11 @@ def test_a_split_that_came_with_the_data_is_said_to_be_so(pictures, tmp_path):
     model = _classifier(tmp_path / "m", data=summary)
     for options in ({}, {"split": "test", "include_seen": True}):
         result = evaluate(model, dataset, output=tmp_path / "out", force=True, **options)
-        assert (result.evaluation.split_by, result.evaluation.resampled_by) == ("given", "patient")
+        assert (result.evaluation.split_by, result.evaluation.resampled_by) == ("given", "image")
         assert json.loads((tmp_path / "out" / "metrics.json").read_text())["split_by"] == "given"
         assert "The split came with the data" in (tmp_path / "out" / "index.html").read_text()
     assert "split as it came with the data" in "\n".join(verify(model).summary())
-    assert evaluate(model, dataset, include_seen=True).evaluation.split_by == "patient"
+    assert evaluate(model, dataset, include_seen=True).evaluation.split_by == "image"
 
 
 def test_pictures_for_a_model_of_one_modality_are_measured_with_a_caveat(pictures, tmp_path):

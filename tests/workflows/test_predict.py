@@ -9,8 +9,8 @@ import time
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
-from dicom_samples import make_slice, save
 
 from osler.datasets.plan import GridPlan, NormalisationPlan
 from osler.errors import ModelError, OutputExists, PathNotFound, Unknown
@@ -150,8 +150,19 @@ def test_a_bad_study_is_told_and_the_others_go_on(classifier, tmp_path):
 
 
 def _slice(folder, modality):
-    pixels = np.random.default_rng(0).integers(900, 1300, (16, 16)).astype(np.int16)
-    return save(make_slice(pixels, None, Modality=modality), folder / f"{modality}.dcm")
+    """A single DICOM image without a place in the patient."""
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.CTImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.generate_uid()
+    data.SeriesInstanceUID, data.Modality, data.PhotometricInterpretation = "1.2.3", modality, "MONOCHROME2"
+    data.Rows = data.Columns = data.BitsAllocated = data.BitsStored = 16
+    data.SamplesPerPixel, data.HighBit, data.PixelRepresentation = 1, 15, 1
+    data.PixelData = np.random.default_rng(0).integers(0, 300, (16, 16)).astype(np.int16).tobytes()
+    path = folder / f"{modality}.dcm"
+    pydicom.dcmwrite(path, data, enforce_file_format=True)
+    return path
 
 
 def _for_modality(folder, modality):

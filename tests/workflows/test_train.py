@@ -307,6 +307,40 @@ def test_two_processes_under_torchrun_train_one_model(masks: Path, tmp_path: Pat
     assert model.info.members[0].steps == 4
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"folds": 0}, "0 folds are not possible"),
+        ({"steps": 0}, "0 steps train nothing"),
+        ({"steps": None, "budget": 0.0}, "leaves no time"),
+        ({"steps": None, "budget": float("nan")}, "leaves no time"),
+        ({"folds": 50}, "50 folds were asked for and the class .* has 2. images.*2. folds are the most"),
+        ({"overrides": {"network.features": "[4,8]"}}, "network.features has 2"),
+        ({"overrides": {"loss.class_weights": "[1,2,3]"}}, "loss.class_weights has 3 entries"),
+        ({"overrides": {"patch": "[8,8]"}}, r"patch is \(8, 8\) and grid.shape \(24, 24\)"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_answered_before_anything_is_prepared(
+    classes: Path, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(osler.errors.OslerError, match=message):
+        train(classes, output=tmp_path / "m", **{"steps": 2, **settings})  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_compared_once(classes: Path, tmp_path: Path) -> None:
+    class Counting(Silent):
+        stages: list[str] = []  # noqa: RUF012
+
+        def start(self, stage: str, total: float | None, unit: str = "") -> None:
+            self.stages.append(stage)
+
+    progress = Counting()
+    result = train(classes, output=tmp_path / "m", steps=2, plan_only=True, progress=progress)
+    assert progress.stages.count("looking for near-duplicates") == 1
+    assert any(line.startswith("split by image: ") for line in result.summary())
+
+
 def test_a_folder_that_is_no_run_is_never_removed(classes: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "m.run" / "thesis.txt"
     theirs.parent.mkdir()

@@ -29,6 +29,7 @@ from osler.datasets.plan import (
     Plan,
     TaskName,
 )
+from osler.datasets.plan_checks import check_plan_fields
 from osler.errors import PlanError
 
 __all__ = [
@@ -416,7 +417,7 @@ def override(plan: Plan, changes: Mapping[str, Any]) -> Plan:
             (``32``, ``[32,32,32]``, ``true``), as a list where it holds commas, else as text.
 
     Raises:
-        PlanError: when there is no such field or the value does not fit its type.
+        PlanError: when there is no such field, the value does not fit its type, or fields do not fit each other.
     """
     if not changes:
         return plan
@@ -427,13 +428,15 @@ def override(plan: Plan, changes: Mapping[str, Any]) -> Plan:
         reasons[dotted] = "set by the user"
     data["reasons"] = reasons
     try:
-        return Plan.model_validate(data)
+        changed = Plan.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise PlanError(
             f"{place} cannot be {first['input']!r}: {first['msg']}", remedy="see osler train --plan-only"
         ) from error
+    check_plan_fields(changed)
+    return changed
 
 
 def _parse(text: str) -> Any:

@@ -4,6 +4,7 @@ Rules:
 - A file is a study, whatever its suffix: one that cannot be read is reported, not passed over.
 - A folder that directly holds DICOM files of one series is one study, named as the folder. When its DICOM files are
   single images without a position in the patient (X-rays, ultrasound), or each of another series, each is a study.
+  A lone file that states no series, as one that only has a DICOM file's suffix, is named as the file.
 - Any other folder gives every study below it: series folders, and files of a known format; other files are passed
   over there (notes, tables), as are hidden ones.
 - ``x_0000.nii.gz``, ``x_0001.nii.gz`` ... are the channels of the study ``x``. Naming one of them takes its siblings
@@ -99,6 +100,8 @@ def _of_series(folder: Path, files: list[Path]) -> list[Found]:
     of_series = Counter(keys.values())
     if len(files) > 1 and all(not positioned or of_series[uid, positioned] == 1 for uid, positioned in keys.values()):
         return [Found(stem_of(file), {"image": file}) for file in files]
+    if len(files) == 1 and not keys[files[0]][0]:
+        return [Found(stem_of(files[0]), {"image": files[0]})]
     return [Found(folder.resolve().name, {"image": folder})]
 
 

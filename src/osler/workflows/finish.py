@@ -21,6 +21,7 @@ from osler.datasets.dataset import Dataset
 from osler.datasets.identity import content_digest, patient_digest
 from osler.datasets.manifest import Record, Split
 from osler.datasets.plan import Plan
+from osler.datasets.split_report import split_by
 from osler.inference.calibrate import collect, fit, join
 from osler.inference.predictor import Predictor
 from osler.models.folder import Calibration, DataSummary, Member, Model, ModelInfo, seal
@@ -190,7 +191,7 @@ def _summary(trained: Sequence[Trained]) -> DataSummary:
         validation=counts["validation"],
         test=counts["test"],
         patients=len(everyone) if known else None,
-        split_by="patient" if known else "image",
+        split_by=split_by(first),
         salt=salt,
         seen=tuple(sorted(content_digest(dataset, record, salt) for dataset, record in seen.values())),
         seen_patients=tuple(sorted(patient_digest(patient, salt) for patient in patients)) if known else (),
@@ -209,7 +210,7 @@ def _facts(model: Model, trained: Sequence[Trained]) -> dict[str, str]:
     network = plan.network
     facts = {
         "Trained on": f"{data.train} cases of {data.name}; calibrated on {data.validation}, measured on {data.test}",
-        "Split by": data.split_by,
+        "Split": "as it came with the data" if data.split_by == "given" else f"by {data.split_by}",
         "Network": f"{network.family}, filters {', '.join(map(str, network.features))}; patch {plan.patch}",
         "Training": f"{', '.join(str(t.outcome.steps) for t in trained)} steps of {plan.batch}, seed {plan.seed}",
         "Calibration": f"temperature {calibration.temperature:.3f} from {calibration.cases} cases",

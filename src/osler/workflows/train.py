@@ -21,14 +21,16 @@ from osler.datasets.split_report import describe_splits
 from osler.datasets.splits import assign_splits
 from osler.datasets.splits import folds as make_folds
 from osler.datasets.store import PreparedStore
+from osler.datasets.together import kept_together
 from osler.errors import OslerError, PlanError, TooFew, Unknown
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
-from osler.workflows.durations import format_duration, parse_duration
+from osler.workflows.durations import format_duration
 from osler.workflows.finish import Trained, finish
 from osler.workflows.plan_files import describe_plan, read_plan
 from osler.workflows.process_group import ProcessGroup
 from osler.workflows.run_folder import RunFolder, request_digest
+from osler.workflows.settings import budget_seconds, check_counts
 
 __all__ = ["DEVICES", "TrainResult", "train"]
 
@@ -160,12 +162,14 @@ def train(
     """
     begun = time.monotonic()
     progress, cancel = progress or Silent(), cancel or CancelToken()
+    check_counts(steps=steps, folds=folds)
+    budget_s = None if steps is not None else budget_seconds(budget)
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, task=task, patient=patient)
     full_plan, fields = read_plan(plan_file)
     request = _Request(
         output=Path(output),
         task=task or task_of(opened.labels.kind),
-        budget_s=None if steps is not None else _seconds(budget),
+        budget_s=budget_s,
         steps=steps,
         seed=seed,
         folds=folds,
@@ -220,19 +224,15 @@ def _carry_out(
     return training.finish(plan, trained, notes, intended_use, mirror=mirror)
 
 
-def _seconds(budget: str | float) -> float:
-    return parse_duration(budget) if isinstance(budget, str) else float(budget)
-
-
 def _split(opened: Dataset, request: _Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
     """One dataset with splits per fold, and what the user should know about them."""
+    together = kept_together(opened, progress=progress)
     if request.folds > 1:
-        parts = make_folds(opened, request.folds, seed=request.seed, progress=progress)
+        parts = make_folds(opened, request.folds, seed=request.seed, together=together)
     else:
-        parts = [assign_splits(opened, seed=request.seed, progress=progress)]
-    report = describe_splits(parts[0], progress=progress)
-    counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
-    notes = [f"split by {report.by}: {counts}", *report.warnings]
+        parts = [assign_splits(opened, seed=request.seed, together=together)]
+    report = describe_splits(parts[0], together=together)
+    notes = [report.summary(), *report.warnings]
     if opened.manifest.patients == "pattern" and opened.manifest.proposed_pattern:
         notes.append(f"patients are taken from the names by {opened.manifest.proposed_pattern} (off: --patient none)")
     for note in notes:

@@ -148,7 +148,7 @@ def test_a_budget_that_is_no_duration_is_told(
     ("options", "told"),
     [
         (["--budget", "0"], "'0' is not a duration"),
-        (["--budget", "0m"], "'0m' leaves no time"),
+        (["--budget", "0m"], "'0m' is not a duration above zero"),
         (["--budget", ""], "'' is not a duration"),
         (["--steps", "0"], "0 steps train nothing"),
         (["--steps", "-3"], "-3 steps train nothing"),

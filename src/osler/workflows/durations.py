@@ -24,7 +24,7 @@ def parse_duration(text: str) -> float:
     if not parts:
         raise UsageError(f"{text!r} is not a duration", remedy="write it as 90s, 15m or 1h30m")
     if seconds <= 0:
-        raise UsageError(f"{text!r} leaves no time", remedy="give more, as 90s, 15m or 1h30m")
+        raise UsageError(f"{text!r} is not a duration above zero", remedy="write it as 90s, 15m or 1h30m")
     return seconds
 
 

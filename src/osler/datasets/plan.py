@@ -79,12 +79,14 @@ class NetworkPlan(_Frozen):
 
 
 class LossPlan(_Frozen):
-    """``class_weights`` has one entry per output (background first for masks); empty means equal."""
+    """``class_weights`` has one entry per output (background first for masks); empty means equal. ``dice_of`` is over
+    what the soft Dice is taken: the batch as a whole, or each sample that holds the structure."""
 
     name: str
     class_weights: tuple[float, ...] = ()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     focal_gamma: float = 2.0
+    dice_of: Literal["batch", "sample"] = "batch"
 
 
 class OptimiserPlan(_Frozen):

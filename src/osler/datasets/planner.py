@@ -166,6 +166,7 @@ def plan_for(
         normalisation=_normalisation(fingerprint, reasons),
         patch=candidate.patch,
         batch=candidate.batch,
+        foreground=0.75 if task == "segment" and fingerprint.dimensions == 2 else 0.5,
         network=candidate.network,
         loss=_loss(fingerprint, task, reasons),
         optimiser=_optimiser(fingerprint, task, reasons),
@@ -312,6 +313,9 @@ def _normalisation(fingerprint: Fingerprint, reasons: dict[str, str]) -> tuple[N
 
 def _loss(fingerprint: Fingerprint, task: TaskName, reasons: dict[str, str]) -> LossPlan:
     if task == "segment":
+        if fingerprint.dimensions == 2:
+            reasons["loss"] = "overlap and probabilities in equal parts; small structures count as much as large ones"
+            return LossPlan(name="dice_cross_entropy", dice_of="sample")
         reasons["loss"] = "overlap and probabilities in equal parts"
         return LossPlan(name="dice_cross_entropy")
     if task == "regress":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,20 +14,76 @@ from osler.errors import Unreadable, Unsuitable
 from osler.studies.formats import _bytes
 from osler.studies.geometry import Array
 
-__all__ = ["ORIENTATION", "decode_page", "lay_on_black", "open_pages", "upright"]
+__all__ = ["ORIENTATION", "decode_page", "lay_on_black", "open_pages", "open_whole", "upright"]
 
 ORIENTATION = 274  # the tag of EXIF and TIFF
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples
+_BYTES_OF_TYPE = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # of tags; others 1
+_MOST_TAGS, _FAR = 4096, 2**62
 
 
 @contextmanager
 def open_pages(path: Path) -> Iterator[list[Any]]:
     """The pages of a TIFF that are pictures of their own, not smaller copies of others."""
+    with open_whole(path) as file:
+        pages: list[Any] = list(file.pages)
+        yield [page for page in pages if not page.is_reduced] or pages
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[Any]:
+    """A TIFF as tifffile opens it, after a look at whether all of it is there: tifffile passes over pages that are not.
+
+    Raises:
+        Unreadable: when a page, its smaller copies or its data lie behind the end of the file.
+    """
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        pages: list[Any] = list(file.pages)
-        yield [page for page in pages if not page.is_reduced] or pages
+        size = file.filehandle.size
+        for page in file.pages:
+            directories = [int(offset) for offset in (page.offset, *(getattr(page, "subifds", None) or ()))]
+            ends = [_end_of(file, offset) for offset in directories]
+            if max(ends) > size:
+                raise _cut_off(path)
+            for one in (page, *(getattr(page, "pages", None) or ())):
+                ends = [offset + count for offset, count in zip(one.dataoffsets, one.databytecounts, strict=False)]
+                if max(ends, default=0) > size:
+                    raise _cut_off(path)
+        last = file.pages.next_page_offset
+        if last is None or last + file.tiff.offsetsize > size or _number(file, last, file.tiff.offsetformat) != 0:
+            raise _cut_off(path)
+        yield file
+
+
+def _end_of(file: Any, offset: int) -> int:
+    """Where the list of tags at ``offset``, or the last of their values, ends; far away when it cannot be read."""
+    count = _number(file, offset, file.tiff.tagnoformat)
+    if count is None or count > _MOST_TAGS:
+        return _FAR
+    start, inline = offset + file.tiff.tagnosize, file.tiff.offsetsize
+    end = start + count * file.tiff.tagsize + inline
+    file.filehandle.seek(start)
+    data = file.filehandle.read(count * file.tiff.tagsize)
+    if len(data) < count * file.tiff.tagsize:
+        return _FAR
+    for tag in range(count):
+        entry = data[tag * file.tiff.tagsize : (tag + 1) * file.tiff.tagsize]
+        _, kind, values, place = struct.unpack(file.tiff.byteorder + ("HHQQ" if inline == 8 else "HHII"), entry)
+        size = values * _BYTES_OF_TYPE.get(kind, 1)
+        end = max(end, place + size) if size > inline else end
+    return int(end)
+
+
+def _number(file: Any, offset: int, form: str) -> int | None:
+    size = struct.calcsize(form)
+    file.filehandle.seek(offset)
+    data = file.filehandle.read(size)
+    return int(struct.unpack(form, data)[0]) if len(data) == size else None
+
+
+def _cut_off(path: Path) -> Unreadable:
+    return Unreadable(f"{path} is cut off: pages or tiles of it are not there", remedy="copy or export it again")
 
 
 def decode_page(page: Any, path: Path, *, labels: bool) -> Array:

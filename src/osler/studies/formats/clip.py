@@ -4,7 +4,8 @@ MP4 is decoded by OpenCV, whose wheels carry an LGPL build of FFmpeg; those of P
 x264 and x265, which are GPL.
 
 Rules:
-- A frame is a picture, ``(C, I, J)``, upright, colour or grey as in ``raster``; when one frame is in colour, all are.
+- A frame is a picture, ``(C, I, J)``, upright. Frames whose channels differ by at most 3 levels are grey; when one of
+  those that are read is in colour, all are.
 - ``index`` takes a frame, ``read_frames`` a range of them with their times. Frames are counted by decoding: seeking in
   a compressed film is not exact.
 - A film that ends more than two frames before its announced end is refused. Films carry no checksums: a flipped bit can
@@ -27,7 +28,6 @@ from osler.extras import require
 from osler.studies.formats import _tiff
 from osler.studies.formats._volumes import chosen_frame, frame_range
 from osler.studies.formats.base import has_suffix, peek, reading
-from osler.studies.formats.raster import is_grey
 from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
@@ -37,6 +37,8 @@ __all__ = ["NAME", "SUFFIXES", "count_frames", "read", "read_frames", "read_labe
 NAME: str = "clip"
 SUFFIXES: tuple[str, ...] = (".gif", ".mp4", ".m4v", ".mov", ".avi")
 _MOST_BYTES = 2 * 2**30
+_TINT = 3  # levels; compressed grey comes back with its channels up to so much apart, green the nearest to it
+_MOST_BOXES = 100_000  # a streamed film has one for each second or so
 _LOST = 2  # frames that an edit list may hide at the end
 
 
@@ -96,8 +98,8 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
             pictures.append(rows)
             times.append(time)
             _check_memory(path, rows, len(places))
-    grey = all(is_grey(rows) for rows in pictures)
-    return Frames(tuple(_image(rows[..., :1] if grey else rows, path) for rows in pictures), tuple(times))
+    grey = all(_is_grey(rows) for rows in pictures)
+    return Frames(tuple(_image(rows[..., 1:2] if grey else rows, path) for rows in pictures), tuple(times))
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
@@ -111,6 +113,10 @@ def read_labels(path: Path, *, key: str | None = None, index: int | None = None)
 
 def _is_gif(path: Path) -> bool:
     return has_suffix(path, (".gif",)) or peek(path, 4) == b"GIF8"
+
+
+def _is_grey(rows: Array) -> bool:
+    return bool((np.abs(np.diff(rows.astype(np.int16), axis=-1)) <= _TINT).all())
 
 
 def _check_memory(path: Path, rows: Array, count: int) -> None:
@@ -149,16 +155,14 @@ def _gif_frames(path: Path, places: range) -> Iterator[tuple[Array, float]]:
 
 def _opencv(path: Path) -> Any:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said in the error, not on the terminal
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     return require("cv2", extra="clips", purpose=f"reading {path.name}")
 
 
 @contextmanager
 def _open_film(path: Path) -> Iterator[tuple[Any, int]]:
     """OpenCV's reader and the announced number of frames."""
-    head = peek(path, 12)
-    if head[4:8] != b"ftyp" and not (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
-        # before FFmpeg sees it: among what FFmpeg reads are lists of other files
-        raise Unreadable(f"{path} does not begin as MP4, MOV or AVI do", remedy="export it again as MP4")
+    _check_whole(path)
     cv2 = _opencv(path)
     film = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
@@ -170,6 +174,42 @@ def _open_film(path: Path) -> Iterator[tuple[Any, int]]:
         yield film, count
     finally:
         film.release()
+
+
+def _check_whole(path: Path) -> None:
+    """That a film is MP4, MOV or AVI and that its boxes fill the file, before FFmpeg, which conceals gaps, sees it.
+
+    Among what FFmpeg reads by content are also lists of other files.
+
+    Raises:
+        Unreadable: when it is neither, or a box goes on behind the end.
+    """
+    head, size, place = peek(path, 12), path.stat().st_size, 0
+    is_avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
+    if head[4:8] != b"ftyp" and not is_avi:
+        raise Unreadable(f"{path} does not begin as MP4, MOV or AVI do", remedy="export it again as MP4")
+    with path.open("rb") as file:
+        boxes = 0
+        while place + 8 <= size and boxes < _MOST_BOXES:
+            file.seek(place)
+            box = file.read(16)
+            place += _length_of(box, is_avi, size - place)
+            boxes += 1
+    if boxes == _MOST_BOXES:
+        raise Unreadable(f"{path} is cut into more than {_MOST_BOXES:,} boxes", remedy="export it again as MP4")
+    if place > size:
+        raise Unreadable(f"{path} is cut off: {place - size:,} bytes are missing", remedy="copy or export it again")
+
+
+def _length_of(box: bytes, is_avi: bool, rest: int) -> int:
+    """Bytes of a RIFF chunk (rounded up to even) or of an MP4 box, at least 8."""
+    if is_avi:
+        length = int.from_bytes(box[4:8], "little") + 8
+        return length + length % 2
+    length = int.from_bytes(box[:4], "big")
+    if length == 0:  # to the end of the file
+        return rest
+    return max(8, int.from_bytes(box[8:16], "big") if length == 1 else length)
 
 
 def _film_frames(path: Path, places: range) -> Iterator[tuple[Array, float]]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.studies.formats._tiff import open_whole
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
 from osler.studies.geometry import PICTURE_AFFINE, Array
 from osler.studies.image import Image, Source
@@ -142,7 +143,7 @@ def open_slide(path: str | Path) -> Slide:
         Unsuitable: when it has depth or time.
     """
     path = Path(path)
-    with reading(path, "a whole slide"), _open(path) as file:
+    with reading(path, "a whole slide"), open_whole(path) as file:
         series = file.series[0]
         first = _shape_of(series)
         mpp = _microns(file, series)
@@ -180,15 +181,11 @@ def read_labels(path: Path, *, key: str | None = None, index: int | None = None)
     return as_labels(read(path, index=index), path)
 
 
-def _open(path: Path) -> Any:
+def _is_pyramid(path: Path) -> bool:
     import tifffile
 
-    return tifffile.TiffFile(path)
-
-
-def _is_pyramid(path: Path) -> bool:
-    with _open(path) as file:
-        page = file.pages[0]
+    with tifffile.TiffFile(path) as file:
+        page: Any = file.pages[0]
         if not page.is_tiled:
             return False
         return bool(page.subifds) or any(page.is_reduced for page in file.pages[1:]) or len(file.series[0].levels) > 1
@@ -248,7 +245,7 @@ def _of_resolution(page: Any) -> tuple[float, float] | None:
 
 def _region(path: Path, level: int, box: tuple[int, int, int, int]) -> Array:
     """(height, width, C) of the box (y, x, height, width)."""
-    with _open(path) as file:
+    with open_whole(path) as file:
         series = file.series[0].levels[level]
         planes = [page for page in series.pages if page is not None]
         parts = [_plane(page, box, path) for page in planes]

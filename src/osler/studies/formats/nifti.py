@@ -96,10 +96,10 @@ def encode(image: Image, suffix: str) -> bytes:
 def _read(path: Path) -> Volumes:
     from osler.studies.formats._nifti_geometry import affine_of, times_of
 
-    header = _header(path, _head(path))
+    header, unrepaired = _header(path, _head(path))
     data = _data_file(path)
     voxels = _scaled(_stored(header, data, path), header)
-    affine, located = affine_of(header, path)
+    affine, located = affine_of(unrepaired, path)
     paths = (path,) if data == path else (path, data)
     source = Source(paths=paths, format=NAME)
     return Volumes(voxels, affine, source, orientation_known=located, times_s=times_of(header, voxels.shape[3]))
@@ -122,7 +122,8 @@ def _version(head: bytes) -> int:
     return 2 if 540 in sizes else 1 if 348 in sizes else 0
 
 
-def _header(path: Path, head: bytes) -> Any:
+def _header(path: Path, head: bytes) -> tuple[Any, Any]:
+    """nibabel's header, and the same before nibabel repaired what it could (a handedness that is neither, say)."""
     import nibabel
 
     version = _version(head)
@@ -147,7 +148,7 @@ def _header(path: Path, head: bytes) -> Any:
         raise Unreadable(f"{path} has a damaged NIfTI header: {error}", remedy="export it again as NIfTI") from error
     if int(header["intent_code"]) in _CIFTI:
         raise Unreadable(f"{path} is CIFTI-2 (connectivity), which holds no image", remedy="give the volume itself")
-    return header
+    return header, kind(head[:size], check=False)
 
 
 def _data_file(path: Path) -> Path:

@@ -161,7 +161,7 @@ def test_pairs_and_both_byte_orders(kind: type, order: str, tmp_path: Path) -> N
 
 def test_analyze_is_refused_since_it_does_not_say_where_left_is(tmp_path: Path) -> None:
     nibabel.save(nibabel.AnalyzeImage(np.zeros((3, 4, 5), np.int16), None), tmp_path / "old.hdr")
-    with pytest.raises(Unreadable, match="Analyze 7.5"):
+    with pytest.raises(Unreadable, match=r"Analyze 7\.5"):
         read_image(tmp_path / "old.hdr")
     with pytest.raises(Unreadable, match=r"is the data of old.hdr"):
         read_image(tmp_path / "old.img")

@@ -162,7 +162,9 @@ def test_lines_and_bytes_are_skipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "b.nhdr").array[0], VOXELS)
 
 
-@pytest.mark.parametrize("entry", ["part%02d.raw 1 5 1", "LIST\npart01.raw\npart02.raw\npart03.raw\npart04.raw\npart05.raw"])
+@pytest.mark.parametrize(
+    "entry", ["part%02d.raw 1 5 1", "LIST\npart01.raw\npart02.raw\npart03.raw\npart04.raw\npart05.raw"]
+)
 def test_one_file_per_slice(entry: str, tmp_path: Path) -> None:
     for place in range(5):
         (tmp_path / f"part{place + 1:02}.raw").write_bytes(VOXELS[..., place].tobytes(order="F"))
@@ -217,7 +219,11 @@ def test_partial_transparency_is_refused_and_opaque_dropped(tmp_path: Path) -> N
 
 def test_a_slice_in_space_is_2d_with_its_place(tmp_path: Path) -> None:
     path = _write(
-        tmp_path / "a.nrrd", VOXELS[..., 0].tobytes(order="F"), dimension="2", sizes="3 4", space_directions="(0.5,0,0) (0,0,2)"
+        tmp_path / "a.nrrd",
+        VOXELS[..., 0].tobytes(order="F"),
+        dimension="2",
+        sizes="3 4",
+        space_directions="(0.5,0,0) (0,0,2)",
     )
     image = read_image(path)
     assert image.array.shape == (1, 3, 4)

@@ -19,9 +19,7 @@ from osler.studies.image import Image
 SHAPE = (3, 4, 5)
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 ORIENTATIONS = [
-    "".join(letters)
-    for axes in itertools.permutations(("LR", "PA", "IS"))
-    for letters in itertools.product(*axes)
+    "".join(letters) for axes in itertools.permutations(("LR", "PA", "IS")) for letters in itertools.product(*axes)
 ]
 LPS = np.diag([-1.0, -1, 1, 1])
 

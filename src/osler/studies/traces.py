@@ -1,7 +1,8 @@
 """Pictures of signals: an ECG on its paper, 25 mm a second and 10 mm a millivolt, as cardiologists read it.
 
 Small squares are 1 mm (0.04 s, 0.1 mV), large ones 5 mm (0.2 s, 0.5 mV). Each row begins with a calibration pulse of
-1 mV and 0.2 s. A signal in no unit of voltage gets a scale of its own, which is written beside its pulse.
+1 mV and 0.2 s. A signal in no unit of voltage gets a scale of its own, written beside its pulse, and the line of its
+row stands for its median; so it does where 0 V would lie off the paper.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _PER_MV = {"uV": 1e3, "mV": 1.0, "V": 1e-3, "nV": 1e6}  # units of a millivolt
 _PAPER, _FINE, _COARSE, _INK, _NOTE = (255, 250, 248), (250, 219, 214), (235, 160, 152), (20, 20, 20), (90, 70, 70)
 _LEAD_MM, _PULSE_MM, _TOP_MM, _FOOT_MM = 30.0, 8.0, 10.0, 8.0
 _LEAST_ROW_MM, _MOST_ROW_MM, _ROOM_MM = 20.0, 60.0, 5.0
+_NOTE_MM = 4.0
 _MOST_PIXELS = 60_000_000
 
 
@@ -66,6 +68,8 @@ def on_ecg_paper(
         )
     scale = _PER_MV.get(signal.unit)
     millimetres = [_MM_PER_MV / scale if scale else _fitting(lead) for lead in shown]
+    lines = [_line_of(lead, factor, scale is not None) for lead, factor in zip(shown, millimetres, strict=True)]
+    shown = shown - np.array(lines)[:, None]
     rows = [_row(lead * factor) for lead, factor in zip(shown, millimetres, strict=True)]
     size = _LEAD_MM + seconds * _MM_PER_SECOND + 5, _TOP_MM + sum(up + down for up, down in rows) + _FOOT_MM
     if size[0] * size[1] * pixels_per_mm**2 > _MOST_PIXELS:
@@ -76,11 +80,12 @@ def on_ecg_paper(
     pen = _Pen(PIL.ImageDraw.Draw(paper), pixels_per_mm)
     pen.text(2, 1.5, caption)
     y = _TOP_MM
-    for lead, factor, name, (up, down) in zip(shown, millimetres, signal.leads, rows, strict=True):
+    for lead, factor, line, name, (up, down) in zip(shown, millimetres, lines, signal.leads, rows, strict=True):
         y += up
         pen.text(2, y - 7.5, name)
         pen.pulse(y, 10.0)
-        pen.text(_PULSE_MM - 6, y + 2, "" if scale else f"10 mm = {10 / factor:.3g} {signal.unit}", quiet=True)
+        pen.text(2, y + 1.5, "" if scale else f"10 mm = {10 / factor:.3g} {signal.unit}", quiet=True)
+        pen.text(2, y + (1.5 if scale else 5), f"line at {line:.4g} {signal.unit}" if line else "", quiet=True)
         pen.trace(lead * factor, y, signal.rate_hz)
         y += down
     for second, text in marks:
@@ -137,12 +142,19 @@ def _fitting(lead: Array) -> float:
     return 10.0 / min((step * decade for step in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / wanted)))
 
 
+def _line_of(lead: Array, factor: float, is_voltage: bool) -> float:
+    """The value that the row's line stands for: 0, or the median where 0 is too far away to be drawn."""
+    known = lead[np.isfinite(lead)]
+    far = known.size > 0 and float(np.abs(known).max()) * factor > _MOST_ROW_MM - _ROOM_MM
+    return float(np.median(known)) if known.size and (far or not is_voltage) else 0.0
+
+
 def _row(millimetres: Array) -> tuple[float, float]:
     """Millimetres above and below the zero line that a trace needs, in whole large squares."""
     known = millimetres[np.isfinite(millimetres)]
     high, low = (float(known.max()), float(known.min())) if known.size else (0.0, 0.0)
     up = min(max(high, _LEAST_ROW_MM / 2) + _ROOM_MM, _MOST_ROW_MM)
-    down = min(max(-low, 0.0) + _ROOM_MM, _MOST_ROW_MM)
+    down = min(max(-low, _NOTE_MM) + _ROOM_MM, _MOST_ROW_MM)
     return math.ceil(up / 5) * 5.0, math.ceil(down / 5) * 5.0
 
 

@@ -36,7 +36,7 @@ def bytes_of(name: str, count: int) -> int:
     if name == "212":
         return count // 2 * 3 + count % 2 * 2
     if name in ("310", "311"):
-        return count // 3 * 4 + (0, 2, 4)[count % 3]
+        return count // 3 * 4 + (0, 2, 4 if name == "310" else 3)[count % 3]
     return count * _BITS[name] // 8
 
 
@@ -45,7 +45,7 @@ def samples_in(name: str, size: int) -> int:
     if name == "212":
         return size // 3 * 2 + (size % 3) // 2
     if name in ("310", "311"):
-        return size // 4 * 3 + (size % 4) // 2
+        return size // 4 * 3 + (0, 0, 1, 1 if name == "310" else 2)[size % 4]
     return size * 8 // _BITS[name]
 
 

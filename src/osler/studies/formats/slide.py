@@ -188,7 +188,11 @@ def _is_pyramid(path: Path) -> bool:
         page: Any = file.pages[0]
         if not page.is_tiled:
             return False
-        return bool(page.subifds) or any(page.is_reduced for page in file.pages[1:]) or len(file.series[0].levels) > 1
+        return (
+            bool(page.subifds)
+            or any(one.is_reduced for one in list[Any](file.pages)[1:])
+            or len(file.series[0].levels) > 1
+        )
 
 
 def _shape_of(series: Any) -> tuple[int, int, int]:

@@ -34,7 +34,7 @@ __all__ = ["NAME", "SUFFIXES", "Annotations", "read_annotations", "read_signals"
 NAME: str = "wfdb"
 SUFFIXES: tuple[str, ...] = (".hea",)
 _MOST_SAMPLES = 250_000_000  # 1 GB as float32
-_SYMBOLS = ' NLRaVFJASEj/Q~ | sT*D"=p^t+u?![]en@xf()r'  # by code, from 0; blank: not in use
+_SYMBOLS = ' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r'  # by code, from 0; blank: not in use
 _SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
 
 
@@ -196,6 +196,6 @@ def _annotations(data: bytes, path: Path) -> Annotations:
         elif code not in (_NUM, _SUB, _CHN):
             time += value
             samples.append(time)
-            symbols.append(_SYMBOLS[code] if code < len(_SYMBOLS) else "?")
+            symbols.append(_SYMBOLS[code : code + 1].strip() or f"#{code}")
             texts.append("")
     raise Unreadable(f"{path} is cut off: its annotations have no end", remedy="copy the record again")

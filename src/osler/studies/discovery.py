@@ -27,6 +27,7 @@ from osler.studies.formats.base import stem_of
 
 __all__ = ["Found", "channel_of", "find_studies"]
 
+_VOLUMES = ("nifti", "nrrd", "metaimage")
 _CHANNEL = re.compile(r"(?P<study>.+)_(?P<channel>\d{4})")
 
 
@@ -70,7 +71,7 @@ def find_studies(paths: Sequence[str | Path]) -> list[Found]:
 def channel_of(path: Path) -> tuple[str, str] | None:
     """Study and channel of a name such as ``x_0001.nii.gz``: ("x", "0001"); None for other names."""
     match = _CHANNEL.fullmatch(stem_of(path))
-    return (match["study"], match["channel"]) if match and sniff(path) == "nifti" else None
+    return (match["study"], match["channel"]) if match and sniff(path) in _VOLUMES else None
 
 
 def _in_folder(folder: Path) -> list[Found]:

@@ -4,7 +4,8 @@ The story of a format: it is a module. ``sniff`` is asked whether a path is its 
 where the suffix says nothing; it never decodes). ``read`` turns the path into an ``Image``: axes I, J, K, world
 coordinates RAS+ mm, stored dtype. ``read_labels`` does the same for a mask: one channel of whole numbers, never
 windowed, never interpolated. A format that can be written has ``WRITES`` (suffixes) and ``encode`` (image to bytes);
-``write_image`` puts the bytes on the disk, so that a half-written file is never seen.
+``write_image`` puts the bytes on the disk, so that a half-written file is never seen. One whose files hold several
+images in order has ``read_frames``. Recordings (ECG and the like) have ``read_signals`` and nothing else.
 
 Adding one: its file here, its line in ``formats/__init__.py``, its samples in ``tests/studies/test_formats.py``, its
 section in ``docs/reference/formats.md``.
@@ -17,7 +18,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +27,22 @@ from typing import Protocol
 import numpy as np
 
 from osler.errors import GeometryError, Unreadable, Unsuitable
+from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.study import Signal
 
-__all__ = ["Format", "WritableFormat", "as_labels", "has_suffix", "peek", "reading", "stem_of"]
+__all__ = [
+    "Format",
+    "FramedFormat",
+    "SignalFormat",
+    "WritableFormat",
+    "as_labels",
+    "has_suffix",
+    "peek",
+    "reading",
+    "stem_of",
+]
 
 # What parsers of damaged files raise; nothing else is turned into "unreadable".
 _PARSER_ERRORS = (
@@ -84,6 +97,35 @@ class WritableFormat(Format, Protocol):
 
         Raises:
             UsageError: when the format cannot hold the image without loss.
+        """
+
+
+class FramedFormat(Format, Protocol):
+    """A format that can hold images in order: films, 4D volumes, several pages."""
+
+    def read_frames(self, path: Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
+        """Read the frames ``range(start, stop, step)``.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+            UsageError: when none of them is chosen.
+        """
+
+
+class SignalFormat(Protocol):
+    """A module in this folder that reads recordings instead of images."""
+
+    NAME: str
+    SUFFIXES: tuple[str, ...]
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the path is of this format; as for images."""
+
+    def read_signals(self, path: Path) -> Mapping[str, Signal]:
+        """Read every channel in physical units.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
         """
 
 

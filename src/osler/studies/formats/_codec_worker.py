@@ -44,12 +44,10 @@ def decode(kind: str, data: bytes, request: dict[str, Any]) -> Any:
     if kind == "jpegxl":
         return imagecodecs.jpegxl_decode(data)
     if kind == "jpeg2k":
-        try:
-            return imagecodecs.jpeg2k_decode(data, numthreads=1)
-        except RuntimeError:
-            return imagecodecs.htj2k_decode(data)
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ValueError("the compressed pixels are cut off")  # the decoder would fill the rest with grey
+        return imagecodecs.jpeg2k_decode(data, numthreads=1)
+    # No end after the last scan: the decoder would fill the rest with grey. Scans cannot hold the marker (T.81 B.1.1.5).
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise ValueError("the compressed pixels are cut off")
     if not request["space"]:
         return imagecodecs.jpeg_decode(data)
     return imagecodecs.jpeg_decode(data, colorspace=request["space"], outcolorspace="RGB")

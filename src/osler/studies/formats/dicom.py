@@ -109,6 +109,7 @@ def choose(found: DicomIndex, path: Path, key: str | None = None) -> DicomImage:
     images = found.images if key is None else _named(found, key)
     if not found.images:
         raise _no_image(found, path)
+    _check_series(found, images, path)
     volumes = [image for image in images if not image.localizer] or list(images)
     if len(volumes) != 1:
         raise Unsuitable(
@@ -117,7 +118,6 @@ def choose(found: DicomIndex, path: Path, key: str | None = None) -> DicomImage:
             remedy=f"give a file of one image, or name one by its key: {_listed(found.images)}",
         )
     image = volumes[0]
-    _check_series(found, image, path)
     left = [f"{_counted(len(images) - 1, 'localizer')} of the series left out"] if len(images) > 1 else []
     kinds = Counter(found.others.values()) if path.is_dir() else Counter()
     left += [f"{_counted(count, 'file')} beside it left out: {kind}" for kind, count in kinds.items()]
@@ -171,10 +171,11 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun if count == 1 else plural}"
 
 
-def _check_series(found: DicomIndex, image: DicomImage, path: Path) -> None:
+def _check_series(found: DicomIndex, images: Sequence[DicomImage], path: Path) -> None:
+    wanted = {image.key for image in images if image.stack is not None}
     for series in found.series:
-        if series.problem and image.stack is not None and any(one.key == image.key for one in series.images):
-            raise GeometryError(f"{path}: {series.problem}", remedy="export the series again, or remove what is no slice")
+        if series.problem and wanted & {image.key for image in series.images}:
+            raise GeometryError(f"{path}: {series.problem}", remedy="export it again, or remove what is no slice")
 
 
 def _read_picture(image: DicomImage) -> Image:

@@ -131,7 +131,11 @@ def _found(image: DicomImage, series: DicomSeries, holders: Mapping[Path, int], 
     if len(image.files) == 1 and (image.stack is None or len(series.files) == 1 or len(image.stack.slices) == 1):
         file = image.files[0]
         single = len(series.images) == 1 or len(series.files) > 1
-        return Found(stem_of(file) if single else f"{stem_of(file)}-{image.label}", {"image": file}, {} if single else {"image": image.key})
+        return Found(
+            stem_of(file) if single else f"{stem_of(file)}-{image.label}",
+            {"image": file},
+            {} if single else {"image": image.key},
+        )
     name = folder.resolve().name
     if alone and len(folders) == 1 and holders[folder] == 1:
         return Found(name, {"image": folder})

@@ -45,7 +45,7 @@ def decode(kind: str, data: bytes, request: dict[str, Any]) -> Any:
         return imagecodecs.jpegxl_decode(data)
     if kind == "jpeg2k":
         return imagecodecs.jpeg2k_decode(data, numthreads=1)
-    # No end after the last scan: the decoder would fill the rest with grey. Scans cannot hold the marker (T.81 B.1.1.5).
+    # Without an end after the last scan the decoder would fill the rest with grey; scans cannot hold the marker itself.
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise ValueError("the compressed pixels are cut off")
     if not request["space"]:

@@ -327,4 +327,3 @@ def _sortable(value: Any) -> tuple[Any, ...]:
     if value is None:
         return (0,)
     return (1, 0, value, "") if isinstance(value, (int, float)) else (1, 1, 0.0, str(value))
-

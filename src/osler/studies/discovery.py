@@ -140,7 +140,8 @@ def _found(image: DicomImage, series: DicomSeries, holders: Mapping[Path, int], 
     if alone and len(folders) == 1 and holders[folder] == 1:
         return Found(name, {"image": folder})
     number = f"series{series.number}" if series.number is not None else series.id
-    parts = [name, *([number] if holders[folder] != 1 else []), *([image.label] if image.label and not alone else [])]
+    shared = max(holders[one] for one in folders) > 1
+    parts = [name, *([number] if shared else []), *([image.label] if image.label and not alone else [])]
     return Found("-".join(parts), {"image": folder}, {"image": image.key})
 
 

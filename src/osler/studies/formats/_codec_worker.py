@@ -118,11 +118,13 @@ def _answer(stream: BinaryIO, head: dict[str, Any], data: Any = b"") -> None:
 
 
 def main(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer requests until the caller goes away."""
+    """Say that it is ready with one byte, and answer requests until the caller goes away."""
     import imagecodecs  # before the limits: what it maps does not count
 
     imagecodecs.jpeg2k_version()
     base = _address_space()
+    sink.write(b"!")
+    sink.flush()
     while True:
         try:
             request = json.loads(_exactly(source, struct.unpack("<I", _exactly(source, 4))[0]))

@@ -82,10 +82,10 @@ _WANTED: dict[int, tuple[str, int]] = {
     0x52009229: ("SharedFunctionalGroupsSequence", _PRESENT),
     0x52009230: ("PerFrameFunctionalGroupsSequence", _PRESENT),
 }
-_STRICT = frozenset(
-    "Rows Columns NumberOfFrames ImagePositionPatient ImageOrientationPatient PixelSpacing RescaleIntercept RescaleSlope"
-    " GridFrameOffsetVector DoseGridScaling".split()
-)
+_STRICT = {
+    "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "RescaleIntercept", "RescaleSlope", "GridFrameOffsetVector", "DoseGridScaling",
+}  # fmt: skip
 _DATA_SET = 0x00080000  # tags below are of the file's meta information
 _GROUPS = (0x52009229, 0x52009230)
 _BINARY = {_US: ("H", 2), _FD: ("d", 8), _FDS: ("d", 8), _FL: ("f", 4)}

@@ -62,9 +62,8 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
         GeometryError: when the files do not form one evenly spaced stack.
         Unsuitable: an object that is no image, several images and no key, or a key that is not there.
     """
-    found = index_folder(path, below=False) if path.is_dir() else index_files((path,))
-    if key is not None and path.is_dir() and not _named(found, key):
-        found = index_folder(path)
+    # A key may name a series whose files lie in several folders below.
+    found = index_folder(path, below=key is not None) if path.is_dir() else index_files((path,))
     return read_dicom_image(choose(found, path, key), path, index=index)
 
 
@@ -115,7 +114,8 @@ def choose(found: DicomIndex, path: Path, key: str | None = None) -> DicomImage:
         raise Unsuitable(
             f"{path} holds {_counted(len(found.images), 'image')} in {len(found.series)} series"
             + ("" if key is None else f", and {len(volumes)} of them are called {key!r}"),
-            remedy=f"give a file of one image, or name one by its key: {_listed(found.images)}",
+            remedy="give a file of one image, or name one by its key: "
+            + _listed(index_folder(path).images if path.is_dir() else found.images),
         )
     image = volumes[0]
     left = [f"{_counted(len(images) - 1, 'localizer')} of the series left out"] if len(images) > 1 else []
@@ -212,6 +212,10 @@ def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
 
 def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
     notes = list(image.notes)
+    if image.stack and image.stack.problem:
+        raise GeometryError(
+            f"{path}: {image.label} is incomplete: {image.stack.problem} of its series", remedy="export the series again"
+        )
     if len(slices) == 1:
         ordered, affine = slices, slice_affine(slices[0])
     else:

@@ -151,7 +151,10 @@ def test_localizers_in_the_series_are_left_out_and_said(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "series", [0, 5, 10])
     for number, orientation in enumerate((SAGITTAL, (1, 0, 0, 0, 0, -1))):
         scout = make_slice(
-            np.zeros((8, 8), np.int16), (0, 0, 0), orientation=orientation, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]
+            np.zeros((8, 8), np.int16),
+            (0, 0, 0),
+            orientation=orientation,
+            ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
         )
         save(scout, folder / f"scout{number}.dcm")
     image = read_image(folder)
@@ -176,7 +179,14 @@ def test_a_tree_of_patients_and_studies_is_sorted_out_by_headers(tmp_path: Path)
     for patient in ("A", "B"):
         for study in ("1", "2"):
             for z in (0, 5, 10):  # the same series UID everywhere: patients and studies tell them apart
-                _write(flat, f"IM{number:04}", number // 3, z, PatientID=patient, StudyInstanceUID=f"1.{study}.{ord(patient)}")
+                _write(
+                    flat,
+                    f"IM{number:04}",
+                    number // 3,
+                    z,
+                    PatientID=patient,
+                    StudyInstanceUID=f"1.{study}.{ord(patient)}",
+                )
                 number += 1
     found = index_folder(tmp_path)
     assert (found.patients, found.studies, len(found.series)) == (2, 4, 4)
@@ -245,7 +255,7 @@ def test_a_file_that_cannot_be_read_spoils_the_only_series_of_its_folder(tmp_pat
     (folder / "broken.dcm").write_bytes(b"not DICOM at all" * 20)
     with pytest.raises(Unreadable, match=r"broken.dcm"):
         read_image(folder)
-    write_series(tmp_path / "series" , [0, 5], series="1.9", shape=(2, 2))
+    write_series(tmp_path / "series", [0, 5], series="1.9", shape=(2, 2))
     names = [study.name for study in find_studies([tmp_path])]
     assert "broken" in names
 

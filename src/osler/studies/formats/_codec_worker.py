@@ -139,7 +139,7 @@ def main(source: BinaryIO, sink: BinaryIO) -> None:
         except MemoryError:
             _answer(sink, {"error": "it needs more memory than its size allows", "bytes": 0})
         except (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, OSError, zlib.error) as error:
-            _answer(sink, {"error": f"{type(error).__name__}: {error}", "bytes": 0})
+            _answer(sink, {"error": str(error) or type(error).__name__, "bytes": 0})
 
 
 if __name__ == "__main__":

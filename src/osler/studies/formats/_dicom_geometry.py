@@ -70,6 +70,8 @@ def slices_of(header: Header) -> list[Slice]:
 def _of_groups(header: Header) -> list[Slice]:
     data = header.groups
     shared, frames = first_item(data, "SharedFunctionalGroupsSequence"), data.get("PerFrameFunctionalGroupsSequence")
+    if not frames and header.frames > 1:
+        return []  # tiles of a slide, and films whose frames share everything
     own = list(frames) if frames else [None]
     if len(own) != header.frames:
         raise GeometryError(

@@ -91,7 +91,7 @@ def _plain(data: Dataset, syntax: str, chosen: Sequence[int]) -> tuple[Array, st
 
     if syntax not in _PLAIN:
         raise Unsuitable(
-            f"{getattr(data, 'filename', None) or 'the file'} is stored as {UID(syntax).name}, which Osler does not read",
+            f"{getattr(data, 'filename', None) or 'the file'} is stored as {UID(syntax).name}, and Osler reads no such",
             remedy="export it uncompressed or as JPEG 2000",
         )
     if not any(keyword in data for keyword in ("PixelData", "FloatPixelData", "DoublePixelData")):

@@ -214,7 +214,8 @@ def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
     notes = list(image.notes)
     if image.stack and image.stack.problem:
         raise GeometryError(
-            f"{path}: {image.label} is incomplete: {image.stack.problem} of its series", remedy="export the series again"
+            f"{path}: {image.label} is incomplete: {image.stack.problem} of its series",
+            remedy="export the series again",
         )
     if len(slices) == 1:
         ordered, affine = slices, slice_affine(slices[0])

@@ -31,7 +31,10 @@ __all__ = ["DicomImage", "DicomIndex", "DicomSeries", "index_files", "index_fold
 
 Kind = Literal["stack", "picture", "film"]
 _THREADS = 4
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_SEGMENTATIONS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+}
 _NO_PIXELS = ("1.2.840.10008.5.1.4.1.1.4.2", "1.2.840.10008.5.1.4.1.1.66.5")  # spectroscopy, surfaces
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
@@ -161,7 +164,7 @@ def kind_of_object(header: Header) -> str:
         return "index of a medium (DICOMDIR)"
     from pydicom.uid import UID
 
-    name = UID(uid).name if uid else ""
+    name = _SEGMENTATIONS.get(uid) or (UID(uid).name if uid else "")
     modality = header.get("Modality")
     if not name or name == uid:
         return f"object without pixels of modality {modality}" if modality else "object without pixels"

@@ -43,8 +43,8 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
     """Read one image of whatever format.
 
     Args:
-        path: a file, or a folder holding one DICOM series.
-        key: name of the array in an ``.npz``.
+        path: a file, or a folder holding DICOM files.
+        key: name of the array in an ``.npz``, or of one of several images of a DICOM file or folder (``dicom_index``).
         index: row of that array, volume of a 4D file, page of a TIFF, level of a slide or frame of a film, 0-based.
 
     Returns:
@@ -54,7 +54,7 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
         PathNotFound: when there is nothing at ``path``.
         StudyError: when it cannot be read; names the file, the reason and the remedy.
     """
-    return _known_format(Path(path)).read(Path(path), key=key, index=index)
+    return _known_format(Path(path), key).read(Path(path), key=key, index=index)
 
 
 def read_labels(path: str | Path, *, key: str | None = None, index: int | None = None) -> Image:
@@ -62,7 +62,7 @@ def read_labels(path: str | Path, *, key: str | None = None, index: int | None =
 
     Palette pictures give their indices, not their colours. A JPEG is refused: its compression changes labels.
     """
-    return _known_format(Path(path)).read_labels(Path(path), key=key, index=index)
+    return _known_format(Path(path), key).read_labels(Path(path), key=key, index=index)
 
 
 def read_frames(path: str | Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
@@ -140,10 +140,12 @@ def _signal_format_of(path: Path) -> SignalFormat | None:
     return None if path.is_dir() else next((one for one in SIGNAL_FORMATS if one.sniff(path)), None)
 
 
-def _known_format(path: Path) -> Format:
+def _known_format(path: Path, key: str | None = None) -> Format:
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     found = _format_of(path)
+    if found is None and path.is_dir() and key is not None:  # a series may lie in folders below
+        return dicom
     if found is None and path.is_dir():
         raise Unreadable(f"{path} is a folder without DICOM files", remedy="name a file, or a folder with one series")
     if found is None and path.stat().st_size == 0:

@@ -6,14 +6,16 @@ import os
 from pathlib import Path
 
 from osler.errors import OutputExists, PathNotFound, StorageError, Unreadable, UsageError
-from osler.studies.formats import dicom, nifti, npz, raster
-from osler.studies.formats.base import Format, WritableFormat, has_suffix
+from osler.studies.formats import dicom, dicom_rtstruct, dicom_seg, nifti, npz, raster
+from osler.studies.formats.base import Format, LabelFormat, WritableFormat, has_suffix
 from osler.studies.image import Image
 
-__all__ = ["FORMATS", "read_image", "read_labels", "sniff", "write_image"]
+__all__ = ["FORMATS", "LABEL_FORMATS", "label_format", "read_image", "read_labels", "sniff", "write_image"]
 
 # Suffixes first; DICOM, which often has none, looks into the file and comes last.
 FORMATS: tuple[Format, ...] = (nifti, raster, npz, dicom)
+# Labels of another image; what they are of is for ``read_labels``, never for ``read_image``.
+LABEL_FORMATS: tuple[LabelFormat, ...] = (dicom_seg, dicom_rtstruct)
 _WRITABLE: tuple[WritableFormat, ...] = (nifti, raster, npz)
 
 
@@ -41,12 +43,35 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
     return _known_format(Path(path)).read(Path(path), key=key, index=index)
 
 
-def read_labels(path: str | Path, *, key: str | None = None, index: int | None = None) -> Image:
+def read_labels(
+    path: str | Path, *, key: str | None = None, index: int | None = None, onto: Image | None = None
+) -> Image:
     """Read one mask: one channel of whole numbers as the file writes them; arguments and errors as ``read_image``.
 
     Palette pictures give their indices, not their colours. A JPEG is refused: its compression changes labels.
+    Of a DICOM SEG or RTSTRUCT, ``key`` names one structure, and ``onto`` is the image on whose grid the mask shall lie:
+    contours need one, and a SEG may hold less than all slices. Other files have their grid, and do not use it.
     """
-    return _known_format(Path(path)).read_labels(Path(path), key=key, index=index)
+    path = Path(path)
+    known = _known_format(path)
+    found = label_format(path) if known is dicom else None
+    if found is None:
+        return known.read_labels(path, key=key, index=index)
+    return found.read_labels(_only_file(path), key=key, index=index, onto=onto)
+
+
+def label_format(path: str | Path) -> LabelFormat | None:
+    """Who reads a DICOM SEG or RTSTRUCT, or the only file of a folder; None for anything else."""
+    file = _only_file(Path(path))
+    return next((one for one in LABEL_FORMATS if one.sniff(file)), None)
+
+
+def _only_file(path: Path) -> Path:
+    """A folder with one file stands for that file."""
+    if not path.is_dir():
+        return path
+    files = [file for file in path.iterdir() if not file.name.startswith(".")]
+    return files[0] if len(files) == 1 else path
 
 
 def write_image(image: Image, path: str | Path, *, overwrite: bool = False) -> None:

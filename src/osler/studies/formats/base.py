@@ -16,7 +16,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +27,9 @@ import numpy as np
 from osler.errors import GeometryError, Unreadable, Unsuitable
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.structures import StructureSet
 
-__all__ = ["Format", "WritableFormat", "as_labels", "has_suffix", "peek", "reading", "stem_of"]
+__all__ = ["Format", "LabelFormat", "WritableFormat", "as_labels", "has_suffix", "peek", "reading", "stem_of"]
 
 # What parsers of damaged files raise; nothing else is turned into "unreadable".
 _PARSER_ERRORS = (
@@ -83,6 +84,44 @@ class WritableFormat(Format, Protocol):
 
         Raises:
             UsageError: when the format cannot hold the image without loss.
+        """
+
+
+class LabelFormat(Protocol):
+    """A module in this folder that reads files which hold labels of another image and no image themselves."""
+
+    NAME: str
+    SOP_CLASSES: tuple[str, ...]
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the path is of this format; cheap."""
+
+    def read_structures(self, path: Path) -> StructureSet:
+        """What the file holds and which images it refers to.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+    def numbers_in(self, path: Path) -> frozenset[int]:
+        """The numbers of the structures that are there, and not only named."""
+
+    def read_labels(
+        self, path: Path, *, key: str | None = None, index: int | None = None, onto: Image | None = None
+    ) -> Image:
+        """All structures, or those called ``key``, as one mask on the grid of ``onto``.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+    def read_values(
+        self, path: Path, values: Mapping[int, int], *, onto: Image | None = None, highest: bool = False
+    ) -> Image:
+        """Chosen structures as one mask with given values.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
         """
 
 

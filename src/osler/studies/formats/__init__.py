@@ -29,9 +29,9 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
     """Read one image of whatever format.
 
     Args:
-        path: a file, or a folder holding one DICOM series.
-        key: name of the array in an ``.npz``.
-        index: row of that array, 0-based.
+        path: a file, or a folder holding DICOM files.
+        key: name of the array in an ``.npz``, or of one of several images of a DICOM file or folder (``dicom_index``).
+        index: row of that array, or frame of a DICOM film, 0-based.
 
     Returns:
         Voxels (C, I, J, K) or pixels (C, I, J) in their stored dtype, affine to RAS+ mm.
@@ -40,7 +40,7 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
         PathNotFound: when there is nothing at ``path``.
         StudyError: when it cannot be read; names the file, the reason and the remedy.
     """
-    return _known_format(Path(path)).read(Path(path), key=key, index=index)
+    return _known_format(Path(path), key).read(Path(path), key=key, index=index)
 
 
 def read_labels(
@@ -53,7 +53,7 @@ def read_labels(
     contours need one, and a SEG may hold less than all slices. Other files have their grid, and do not use it.
     """
     path = Path(path)
-    known = _known_format(path)
+    known = _known_format(path, key)
     found = label_format(path) if known is dicom else None
     if found is None:
         return known.read_labels(path, key=key, index=index)
@@ -112,10 +112,12 @@ def _format_of(path: Path) -> Format | None:
     return next((one for one in candidates if one.sniff(path)), None)
 
 
-def _known_format(path: Path) -> Format:
+def _known_format(path: Path, key: str | None) -> Format:
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     found = _format_of(path)
+    if found is None and path.is_dir() and key is not None:  # a series may lie in folders below
+        return dicom
     if found is None and path.is_dir():
         raise Unreadable(f"{path} is a folder without DICOM files", remedy="name a file, or a folder with one series")
     if found is None:

@@ -17,6 +17,7 @@ OslerError
 │   └── GridMismatch      image and mask lie on different grids
 ├── PlanError
 ├── ModelError            a model folder that is damaged, newer, or for another task
+├── DownloadError         a file that a server does not give, or that is not the published one
 ├── StorageError          disk full, not writable
 └── Cancelled             the user asked to stop
 """
@@ -26,6 +27,7 @@ from __future__ import annotations
 __all__ = [
     "Cancelled",
     "DatasetError",
+    "DownloadError",
     "GeometryError",
     "GridMismatch",
     "MissingExtra",
@@ -129,6 +131,10 @@ class PlanError(OslerError):
 
 class ModelError(OslerError):
     """A model folder that is damaged, newer than this Osler, or for another task."""
+
+
+class DownloadError(OslerError):
+    """A file that a server does not give, or that is not the published one."""
 
 
 class StorageError(OslerError):

@@ -20,8 +20,8 @@ from statistics import fmean
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.duplicates import duplicate_groups
-from osler.datasets.layouts.masks import values_in
 from osler.datasets.manifest import Record, Split
+from osler.datasets.mask_sources import values_of
 from osler.datasets.split_report import SplitReport, describe_splits
 from osler.errors import DatasetError, TooFew, UsageError
 from osler.progress import Progress
@@ -170,7 +170,7 @@ def _labels_in_target(record: Record, kind: str) -> _Labels:
 
 
 def _values_of(dataset: Dataset, record: Record) -> frozenset[int]:
-    return frozenset() if record.mask is None else values_in(dataset.path_of(record.mask))
+    return frozenset() if record.mask is None else values_of(dataset.manifest.root, record.mask)
 
 
 def _with_strata(dataset: Dataset, groups: list[_Group]) -> list[_Group]:

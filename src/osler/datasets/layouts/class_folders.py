@@ -26,13 +26,18 @@ from osler.datasets.layouts.files import (
     visible,
 )
 from osler.datasets.layouts.image_mask_folders import is_image_or_mask_folder
+from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record, Split
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError
 
-__all__ = ["NAME", "read", "sniff"]
+__all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "class-folders"
+NEEDS: tuple[Need, ...] = (
+    Need("images", lambda seen: seen.images > 0),
+    Need("a folder per class around them, at least two, and no images beside these", lambda seen: False),
+)
 
 
 def sniff(path: Path) -> str | None:

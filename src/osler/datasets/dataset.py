@@ -95,13 +95,17 @@ class Dataset:
         image = read_image(self.path_of(ref), key=ref.key, index=ref.index)
         return image if ref.channel is None else channel_of(image, ref.channel)
 
-    def read_mask(self, ref: ImageRef) -> Image:
+    def read_mask(self, ref: ImageRef, *, onto: Image | None = None) -> Image:
         """Read one mask, with the values of its file.
+
+        Args:
+            ref: of a record's mask.
+            onto: the record's first image; DICOM SEG and RTSTRUCT are laid onto its grid.
 
         Raises:
             StudyError: when it cannot be read or is not a mask.
         """
-        return compose_mask(self.manifest.root, ref).image
+        return compose_mask(self.manifest.root, ref, onto=onto).image
 
     def load(self, record: Record) -> Case:
         """Read the images and the mask of one record; an image without a modality gets the dataset's.
@@ -119,7 +123,7 @@ class Dataset:
         study = Study(name=record.name, images=images)
         if record.mask is None:
             return Case(study, record)
-        composed = compose_mask(self.manifest.root, record.mask)
+        composed = compose_mask(self.manifest.root, record.mask, onto=study.image)
         return Case(study, record, composed.image, composed.overlaps)
 
     def _read_all(self, record: Record) -> dict[str, Image]:

@@ -17,11 +17,16 @@ Target = int | float | tuple[int | None, ...]
 
 
 class Layer(BaseModel):
-    """One file of a mask that lies in several: its voxels other than 0 have the label ``value``."""
+    """One file of a mask that lies in several: its voxels other than 0 have the label ``value``.
+
+    Of a DICOM SEG or RTSTRUCT, ``structure`` is the number of the segment or region that has the label; it is laid onto
+    the grid of the case's first image.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     value: int
+    structure: int | None = None
 
 
 class ImageRef(BaseModel):

@@ -27,7 +27,7 @@ class Structure:
         kind: the coded property type, what it is ("Liver"), where given.
         modifiers: of ``kind``, laterality for example.
         algorithm: MANUAL, SEMIAUTOMATIC or AUTOMATIC; "" when not said.
-        outlines: the geometric types of an RTSTRUCT's contours, each once; empty in a SEG and when nothing is drawn.
+        outlines: the geometric types of an RTSTRUCT's contours, each once, () when nothing is drawn; None in a SEG.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Structure:
     kind: Code | None = None
     modifiers: tuple[Code, ...] = ()
     algorithm: str = ""
-    outlines: tuple[str, ...] = ()
+    outlines: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

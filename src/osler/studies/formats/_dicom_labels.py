@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from osler.errors import GeometryError, Unknown, Unreadable, Unsuitable
-from osler.studies.formats.base import has_suffix, reading
+from osler.studies.formats._dicom_header import is_dicom, read_header
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 from osler.studies.structures import Code, StructureSet
@@ -28,8 +28,6 @@ __all__ = [
     "check_size",
     "code_of",
     "grid_of",
-    "overlap",
-    "read_header",
     "sop_class",
     "text",
     "values_for",
@@ -37,7 +35,6 @@ __all__ = [
 
 MOST_VOXELS = 1 << 29
 """Voxels of one mask at most: 512 × 512 × 2,048. A header that asks for more is damaged, or needs a part of it."""
-_SUFFIXES = (".dcm", ".dicom")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,31 +113,14 @@ def check_frame_of_reference(found: str, grid: Grid, path: Path) -> None:
 
 
 def sop_class(path: Path) -> str:
-    """The SOPClassUID of a DICOM file (or of the only file of a folder) by its first bytes; "" for anything else."""
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    if path.is_dir() or not path.is_file():
+    """The SOPClassUID of a DICOM file; "" for anything else, and for a damaged one."""
+    if not is_dicom(path):
         return ""
     try:
-        header = dcmread(
-            path, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=has_suffix(path, _SUFFIXES)
-        )
-        return str(header.get("SOPClassUID", "") or header.file_meta.get("MediaStorageSOPClassUID", ""))
-    except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError):
+        header = read_header(path)
+    except Unreadable:
         return ""
-
-
-def read_header(path: Path, kind: str, *, pixels: bool = False) -> Any:
-    """A data set, with or without its pixels.
-
-    Raises:
-        Unreadable: when it is damaged.
-    """
-    import pydicom
-
-    with reading(path, kind):
-        return pydicom.dcmread(path, stop_before_pixels=not pixels, force=has_suffix(path, _SUFFIXES))
+    return str(header.get("SOPClassUID") or header.get("MediaStorageSOPClassUID") or "")
 
 
 def text(data: Any, keyword: str) -> str:
@@ -182,20 +162,17 @@ class Canvas:
         grid: of the mask.
         values: what the number of each structure becomes, above 0.
         found: the structures, for errors.
-        highest: where two overlap the higher value stays; otherwise two values in one voxel are refused.
         path: named in errors.
 
     Raises:
         Unsuitable: when a value is below 1, or the mask would be larger than ``MOST_VOXELS``.
     """
 
-    def __init__(
-        self, grid: Grid, values: Mapping[int, int], found: StructureSet, path: Path, *, highest: bool = False
-    ) -> None:
+    def __init__(self, grid: Grid, values: Mapping[int, int], found: StructureSet, path: Path) -> None:
         if min(values.values(), default=1) < 1:
             raise Unsuitable(f"{path} numbers a structure 0, which means background in a mask", remedy="renumber it")
         check_size(grid.shape, path)
-        self.grid, self.values, self.highest, self.path = grid, dict(values), highest, path
+        self.grid, self.values, self.path = grid, dict(values), path
         self.array = np.zeros(grid.shape, np.min_scalar_type(max(values.values(), default=1)))
         self._names = {one.number: one.name for one in found.structures}
         self._overlaps: Counter[tuple[int, int]] = Counter()
@@ -210,9 +187,6 @@ class Canvas:
         """
         value = self.values[number]
         there = region[mask]
-        if self.highest:
-            region[mask] = np.maximum(there, value)
-            return
         for other in np.unique(there[(there != 0) & (there != value)]).tolist():
             self._overlaps[number, other] += int(np.count_nonzero(there == other))
         region[mask] = value
@@ -226,16 +200,17 @@ class Canvas:
         if self._overlaps:
             (number, value), voxels = self._overlaps.most_common(1)[0]
             other = next(self._names[n] for n, v in self.values.items() if v == value)
-            raise overlap(self.path, self._names[number], other, voxels)
+            raise Unsuitable(
+                f"{self.path}: {self._names[number]!r} and {other!r} overlap in {voxels} voxels, and a mask has one "
+                "label per voxel",
+                remedy="read them one by one, by their names",
+            )
         return self.grid.image(self.array[None], self.path, name)
 
-
-def overlap(path: Path, one: str, other: str, voxels: int) -> Unsuitable:
-    """What to say of two structures that share voxels."""
-    return Unsuitable(
-        f"{path}: {one!r} and {other!r} overlap in {voxels} voxels, and a mask has one label per voxel",
-        remedy="read them one by one, or name what shall be learnt in a labels.json, where the higher number wins",
-    )
+    def mask(self) -> Array:
+        """(I, J[, K]) bool: where anything is drawn."""
+        inside: Array = self.array != 0
+        return inside[..., 0] if self.grid.dimensions == 2 else inside
 
 
 def check_readable(problem: str, path: Path, kind: str) -> None:

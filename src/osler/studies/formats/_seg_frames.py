@@ -276,7 +276,7 @@ def _on_grid(
     frame: Frame, shape: tuple[int, ...], grid: Grid, path: Path
 ) -> tuple[tuple[int, int, int], tuple[int, int], tuple[int, int]]:
     """The voxel of the first pixel, and the grid's axes along columns' and rows' numbers with their signs."""
-    matrix = np.linalg.inv(grid.affine) @ frame.affine  # (column, row, 0, 1) to voxel indices
+    matrix = np.linalg.inv(grid.affine) @ np.asarray(frame.affine)  # (column, row, 0, 1) to voxel indices
     axes = (int(np.abs(matrix[:3, 0]).argmax()), int(np.abs(matrix[:3, 1]).argmax()))
     signs = (-1 if matrix[axes[0], 0] < 0 else 1, -1 if matrix[axes[1], 1] < 0 else 1)
     start = np.rint(matrix[:3, 3])

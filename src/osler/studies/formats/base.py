@@ -16,7 +16,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -115,13 +115,11 @@ class LabelFormat(Protocol):
             StudyError: naming the file, the reason and the remedy.
         """
 
-    def read_values(
-        self, path: Path, values: Mapping[int, int], *, onto: Image | None = None, highest: bool = False
-    ) -> Image:
-        """Chosen structures as one mask with given values.
+    def read_masks(self, path: Path, *, onto: Image | None = None) -> Callable[[int], Array]:
+        """Parse the file once; from a structure's number to its voxels, (I, J[, K]) bool on the grid of ``onto``.
 
         Raises:
-            StudyError: naming the file, the reason and the remedy.
+            StudyError: when it cannot be read; the function too, when a structure does not lie on the grid.
         """
 
 

@@ -18,7 +18,7 @@ Rules (PS3.3 A.19, C.8.8.5, C.8.8.6):
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 
 from osler.errors import GeometryError, Unsuitable
 from osler.studies.formats._contours import area, enclosed, rasterise
+from osler.studies.formats._dicom_header import read_dataset
 from osler.studies.formats._dicom_labels import (
     Canvas,
     Grid,
@@ -35,7 +36,6 @@ from osler.studies.formats._dicom_labels import (
     check_readable,
     code_of,
     grid_of,
-    read_header,
     sop_class,
     text,
     values_for,
@@ -45,7 +45,7 @@ from osler.studies.geometry import LPS_TO_RAS, Array, spacing_of
 from osler.studies.image import Image
 from osler.studies.structures import Structure, StructureSet
 
-__all__ = ["NAME", "REGIONS", "SOP_CLASSES", "numbers_in", "read_labels", "read_structures", "read_values", "sniff"]
+__all__ = ["NAME", "REGIONS", "SOP_CLASSES", "numbers_in", "read_labels", "read_masks", "read_structures", "sniff"]
 
 NAME: str = "dicom-rtstruct"
 SOP_CLASSES: tuple[str, ...] = ("1.2.840.10008.5.1.4.1.1.481.3",)
@@ -78,7 +78,7 @@ def read_structures(path: Path) -> StructureSet:
     Raises:
         Unreadable: when it is damaged or names no region.
     """
-    return _structures(read_header(path, _KIND), path)
+    return _structures(read_dataset(path), path)
 
 
 def numbers_in(path: Path) -> frozenset[int]:
@@ -88,7 +88,7 @@ def numbers_in(path: Path) -> frozenset[int]:
         Unreadable: when it is damaged.
     """
     found = read_structures(path).structures
-    return frozenset(one.number for one in found if set(one.outlines) & set(REGIONS))
+    return frozenset(one.number for one in found if set(one.outlines or ()) & set(REGIONS))
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None, onto: Image | None = None) -> Image:
@@ -106,53 +106,61 @@ def read_labels(path: Path, *, key: str | None = None, index: int | None = None,
         GeometryError: when the contours do not lie on the image's slices.
         Unreadable: when it is damaged.
     """
-    data = read_header(path, _KIND)
-    found = _structures(data, path)
-    wanted = values_for(found, key, path)
+    structures = _Contoured(path, onto)
+    values = values_for(structures.found, key, path)
     if key is None:
-        outlines = {one.number: one.outlines for one in found.structures}
-        wanted = {number: value for number, value in wanted.items() if set(outlines[number]) & set(REGIONS)}
-    return _drawn(data, found, wanted, path, onto, highest=False)
+        regions = {one.number for one in structures.found.structures if set(one.outlines or ()) & set(REGIONS)}
+        values = {number: value for number, value in values.items() if number in regions}
+    return structures.canvas(values).image(NAME)
 
 
-def read_values(path: Path, values: Mapping[int, int], *, onto: Image | None = None, highest: bool = False) -> Image:
-    """Chosen structures as one mask.
+def read_masks(path: Path, *, onto: Image | None = None) -> Callable[[int], Array]:
+    """Every structure by itself, whether they overlap or not.
 
     Args:
         path: the RTSTRUCT.
-        values: what the number of each structure becomes; others are left out.
-        onto: the image on whose grid it shall lie; contours have none of their own.
-        highest: where structures overlap the higher value stays; otherwise that is refused.
+        onto: the image on whose grid they shall lie; contours have none of their own.
+
+    Returns:
+        A function from a structure's number to (I, J[, K]) bool.
 
     Raises:
         StudyError: as ``read_labels``.
     """
-    data = read_header(path, _KIND)
-    return _drawn(data, _structures(data, path), values, path, onto, highest=highest)
+    structures = _Contoured(path, onto)
+    return lambda number: structures.canvas({number: 1}).mask()
 
 
-def _drawn(
-    data: Any, found: StructureSet, values: Mapping[int, int], path: Path, onto: Image | None, *, highest: bool
-) -> Image:
-    if onto is None:
-        raise Unsuitable(
-            f"{path} holds contours, which have no grid of their own", remedy="give the series they were drawn on too"
-        )
-    grid = grid_of(onto)
-    check_frame_of_reference(found.frame_of_reference, grid, path)
-    if not (grid.spacing_known and grid.orientation_known):
-        raise GeometryError(
-            f"{path} holds contours in the patient, and the image does not say where it lies",
-            remedy="give the series that they were drawn on",
-        )
-    canvas = Canvas(grid, values, found, path, highest=highest)
-    names = {one.number: one.name for one in found.structures}
-    with reading(path, _KIND):
-        sequences = {int(item.ReferencedROINumber): item for item in data.get("ROIContourSequence") or []}
-    for number in values:
-        if number in sequences:
-            _draw(sequences[number], number, names[number], canvas)
-    return canvas.image(NAME)
+class _Contoured:
+    """One file and the grid on which it is drawn."""
+
+    def __init__(self, path: Path, onto: Image | None) -> None:
+        self.path = path
+        data = read_dataset(path)
+        self.found = _structures(data, path)
+        if onto is None:
+            raise Unsuitable(
+                f"{path} holds contours, which have no grid of their own",
+                remedy="give the series that they were drawn on too",
+            )
+        self.grid = grid_of(onto)
+        check_frame_of_reference(self.found.frame_of_reference, self.grid, path)
+        if not (self.grid.spacing_known and self.grid.orientation_known):
+            raise GeometryError(
+                f"{path} holds contours in the patient, and the image does not say where it lies",
+                remedy="give the series that they were drawn on",
+            )
+        with reading(path, _KIND):
+            self._items = {int(item.ReferencedROINumber): item for item in data.get("ROIContourSequence") or []}
+
+    def canvas(self, values: Mapping[int, int]) -> Canvas:
+        """The structures with their values, drawn."""
+        canvas = Canvas(self.grid, values, self.found, self.path)
+        names = {one.number: one.name for one in self.found.structures}
+        for number in values:
+            if number in self._items:
+                _draw(self._items[number], number, names[number], canvas)
+        return canvas
 
 
 def _draw(item: Any, number: int, name: str, canvas: Canvas) -> None:

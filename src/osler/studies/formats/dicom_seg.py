@@ -15,13 +15,14 @@ Rules (PS3.3 A.51, C.8.20, C.8.31):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from osler.errors import GeometryError
+from osler.studies.formats._dicom_header import read_dataset
 from osler.studies.formats._dicom_labels import (
     Canvas,
     Grid,
@@ -30,7 +31,6 @@ from osler.studies.formats._dicom_labels import (
     check_size,
     code_of,
     grid_of,
-    read_header,
     sop_class,
     text,
     values_for,
@@ -47,8 +47,8 @@ __all__ = [
     "numbers_in",
     "read_fractions",
     "read_labels",
+    "read_masks",
     "read_structures",
-    "read_values",
     "sniff",
 ]
 
@@ -70,7 +70,7 @@ def read_structures(path: Path) -> StructureSet:
     Raises:
         Unreadable: when it is damaged or describes no segment.
     """
-    return _structures(read_header(path, _KIND), path)
+    return _structures(read_dataset(path, pixels=False), path)
 
 
 def numbers_in(path: Path) -> frozenset[int]:
@@ -105,22 +105,30 @@ def read_labels(path: Path, *, key: str | None = None, index: int | None = None,
         StudyError: when it cannot be read or does not lie on the image's grid.
     """
     segmentation = _Segmentation(path)
-    return segmentation.mask(values_for(segmentation.structures, key, path), onto)
+    values = values_for(segmentation.structures, key, path)
+    return segmentation.canvas(values, segmentation.grid(onto)).image(NAME)
 
 
-def read_values(path: Path, values: Mapping[int, int], *, onto: Image | None = None, highest: bool = False) -> Image:
-    """Chosen segments as one mask.
+def read_masks(path: Path, *, onto: Image | None = None) -> Callable[[int], Array]:
+    """Every segment by itself, whether they overlap or not.
 
     Args:
         path: the SEG.
-        values: what the number of each segment becomes; others are left out.
-        onto: the image on whose grid it shall lie; None takes the grid that the frames make up.
-        highest: where segments overlap the higher value stays; otherwise that is refused.
+        onto: the image on whose grid they shall lie; None takes the grid that the frames make up.
+
+    Returns:
+        A function from a segment's number to (I, J[, K]) bool.
 
     Raises:
         StudyError: as ``read_labels``.
     """
-    return _Segmentation(path).mask(values, onto, highest=highest)
+    segmentation = _Segmentation(path)
+    grid = segmentation.grid(onto)
+    if segmentation.frames[0].segment is not None:
+        return lambda number: segmentation.canvas({number: 1}, grid).mask()
+    numbers = {one.number: one.number for one in segmentation.structures.structures if one.number}
+    whole = segmentation.canvas(numbers, grid).image(NAME).array[0]  # one pass over the frames serves all segments
+    return lambda number: whole == number
 
 
 def read_fractions(path: Path, *, key: str | None = None, onto: Image | None = None) -> Image:
@@ -159,7 +167,7 @@ class _Segmentation:
     def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path, _KIND):
-            self.data = read_header(path, _KIND, pixels=True)
+            self.data = read_dataset(path)
             self.structures = _structures(self.data, path)
             self.frames = frames_of(self.data, path)
             self._stored = stored_frames(self.data)
@@ -192,18 +200,19 @@ class _Segmentation:
         """Whether the frames have no position in a patient."""
         return all(one.affine is None for one in self.frames)
 
-    def mask(self, values: Mapping[int, int], onto: Image | None, *, highest: bool = False) -> Image:
-        canvas = Canvas(self.grid(onto), values, self.structures, self.path, highest=highest)
+    def canvas(self, values: Mapping[int, int], grid: Grid) -> Canvas:
+        """The segments with their values, drawn."""
+        canvas = Canvas(grid, values, self.structures, self.path)
         for frame in self.frames:
             if frame.segment is None:
-                region, cut = place(self._only(self.stored(frame), values), frame, canvas.grid, self.path)
+                region, cut = place(self._only(self.stored(frame), values), frame, grid, self.path)
                 for number in np.unique(cut).tolist():
                     if number in values:
                         canvas.paint(number, canvas.array[region], cut == number)
             elif frame.segment in values:
-                region, cut = place(self.inside(frame), frame, canvas.grid, self.path)
+                region, cut = place(self.inside(frame), frame, grid, self.path)
                 canvas.paint(frame.segment, canvas.array[region], cut)
-        return canvas.image(NAME)
+        return canvas
 
     def _only(self, stored: Array, values: Mapping[int, int]) -> Array:
         """A frame of a label map without the segments that are not asked for."""

@@ -1,8 +1,8 @@
 """A tree of DICOM files in which segmentations (SEG) or structure sets (RTSTRUCT) label image series.
 
 Files may lie in any folders: what belongs together is told by UIDs. A file of labels is of the image that holds the
-instances which it refers to, else of the series that it names, else of the only image in its frame of reference. Several
-files may label one image; each of their structures becomes a layer of its mask.
+instances that it refers to, else of the series that it names, else of the only image in its frame of reference.
+Several files may label one image; each of their structures becomes a layer of its mask.
 
 Labels are the structures' names, the same over the whole tree: case and blanks do not count; modifiers (a side) and,
 where one name stands for several coded concepts, the concept are part of the name. ``labels.json`` in the folder picks

@@ -14,10 +14,10 @@ from osler.datasets import coco
 from osler.datasets.labels import Kind, Label, LabelSet
 from osler.datasets.layouts.answers import KIND_OF_TASK, check_task, mask_labels, named_labels
 from osler.datasets.layouts.cells import layers_in, missing_of, paths_in, reference_in
-from osler.datasets.layouts.files import SPLIT_FOLDERS, image_suffix, reference, short_names
+from osler.datasets.layouts.files import SPLIT_FOLDERS, image_suffix, short_names
 from osler.datasets.layouts.label_file import LabelFile, label_file_of, read_label_file, read_value_names
 from osler.datasets.layouts.masks import all_values, refuse_lossy
-from osler.datasets.manifest import ImageRef, Layer, Manifest, Record, Target
+from osler.datasets.manifest import ImageRef, Manifest, Record, Target
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 

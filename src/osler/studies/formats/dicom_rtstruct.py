@@ -12,6 +12,7 @@ Rules (PS3.3 A.19, C.8.8.5, C.8.8.6):
 - CLOSED_PLANAR and CLOSEDPLANAR_XOR are regions. Points and open lines are none: a structure of these alone is listed
   and is not part of the mask; one that mixes them with closed contours is refused.
 - A structure drawn on every second slice (or fewer) only is refused: what lies between would be invented.
+- Contours of one or two points, which tracers of pixels write for single pixels, are outlines like any other.
 - A structure of contours so small that they hold no centre of a voxel is refused.
 """
 
@@ -218,10 +219,8 @@ def _points(contour: Any, what: str) -> Array:
     points = numbers.reshape(-1, 3)
     if len(points) > 1 and np.array_equal(points[0], points[-1]):
         points = points[:-1]
-    if len(points) < 3:
-        raise Unsuitable(
-            f"{what} has a closed contour of {len(points)} points, which encloses nothing", remedy="remove that contour"
-        )
+    if not len(points):
+        raise ValueError(f"a contour of {what.rpartition(': ')[2]} has no points")
     return points
 
 

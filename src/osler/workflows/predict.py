@@ -23,7 +23,6 @@ from osler.progress import CancelToken, Progress, Silent
 from osler.report.files import SummaryRow, ensure_free, write_study, write_summary
 from osler.report.pictures import picture_of
 from osler.studies.discovery import Found, find_studies
-from osler.studies.formats import read_image
 from osler.studies.image import Image
 
 __all__ = ["PredictedStudy", "Predictions", "predict", "read_channels"]
@@ -183,9 +182,9 @@ def read_channels(found: Found, plan: Plan) -> list[Image]:
         StudyError: when one cannot be read.
     """
     if set(found.paths) == set(plan.channels):
-        return [read_image(found.paths[name]) for name in plan.channels]
+        return [found.read(name) for name in plan.channels]
     if len(found.paths) == 1 and len(plan.channels) > 1:  # one file that holds all channels
-        image = read_image(found.files[0])
+        image = found.read(next(iter(found.paths)))
         if len(image.array) == len(plan.channels):
             return [channel_of(image, n) for n in range(len(plan.channels))]
     if len(found.paths) != len(plan.channels):
@@ -193,7 +192,7 @@ def read_channels(found: Found, plan: Plan) -> list[Image]:
             f"the study has the images {', '.join(found.paths)}, and the model needs {', '.join(plan.channels)}",
             remedy="give one image per channel, named <study>_0000, <study>_0001 and so on",
         )
-    return [read_image(path) for path in found.files]
+    return [found.read(name) for name in found.paths]
 
 
 def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) -> PredictedStudy:

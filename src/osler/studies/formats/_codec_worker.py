@@ -44,12 +44,10 @@ def decode(kind: str, data: bytes, request: dict[str, Any]) -> Any:
     if kind == "jpegxl":
         return imagecodecs.jpegxl_decode(data)
     if kind == "jpeg2k":
-        try:
-            return imagecodecs.jpeg2k_decode(data, numthreads=1)
-        except RuntimeError:
-            return imagecodecs.htj2k_decode(data)
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ValueError("the compressed pixels are cut off")  # the decoder would fill the rest with grey
+        return imagecodecs.jpeg2k_decode(data, numthreads=1)
+    # Without an end after the last scan the decoder would fill the rest with grey; scans cannot hold the marker itself.
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise ValueError("the compressed pixels are cut off")
     if not request["space"]:
         return imagecodecs.jpeg_decode(data)
     return imagecodecs.jpeg_decode(data, colorspace=request["space"], outcolorspace="RGB")
@@ -120,11 +118,13 @@ def _answer(stream: BinaryIO, head: dict[str, Any], data: Any = b"") -> None:
 
 
 def main(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer requests until the caller goes away."""
+    """Say that it is ready with one byte, and answer requests until the caller goes away."""
     import imagecodecs  # before the limits: what it maps does not count
 
     imagecodecs.jpeg2k_version()
     base = _address_space()
+    sink.write(b"!")
+    sink.flush()
     while True:
         try:
             request = json.loads(_exactly(source, struct.unpack("<I", _exactly(source, 4))[0]))

@@ -34,6 +34,7 @@ _MOST_WORKERS = 4
 _LARGEST = 1 << 30  # bytes of one decoded frame
 _MEMORY, _TIMES = 1 << 28, 6  # 256 MiB and six times the frame: what decoders were seen to need is three times
 _SECONDS, _PIXELS_PER_SECOND = 3.0, 1e6  # of processor time; decoders do 5 to 100 million pixels
+_START = 120.0  # seconds that a worker may take to start
 _PATIENCE = 10  # wall clock over processor time: a busy machine is no fault of the file
 _NAMES = {
     "jpeg": "JPEG",
@@ -118,6 +119,11 @@ class _Worker:
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
+        try:
+            self._receive(1, time.monotonic() + _START)  # so that its start does not count against a frame
+        except _Broken as error:
+            self.end()
+            raise ValueError("the process that decodes pixels does not start") from error
 
     @property
     def alive(self) -> bool:

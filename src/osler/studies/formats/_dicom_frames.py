@@ -130,7 +130,7 @@ def _load(header: Header, target: Array) -> None:
             raise ValueError(f"its pixels are cut off: {length} of {target.nbytes} bytes")
         descriptor = os.open(header.path, os.O_RDONLY)
         try:
-            got = os.preadv(descriptor, [memoryview(target).cast("B")], offset)
+            got = os.preadv(descriptor, [memoryview(target.data).cast("B")], offset)
         finally:
             os.close(descriptor)
         if got < target.nbytes:

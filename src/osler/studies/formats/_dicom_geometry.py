@@ -93,12 +93,11 @@ def _of_dose(header: Header) -> list[Slice]:
             f"{header.path} has {header.frames} frames and {len(offsets)} offsets, the first {offsets[0]:g} and not 0",
             remedy="export it again with relative offsets (GridFrameOffsetVector)",
         )
-    scaling = float(header.get("DoseGridScaling", 1.0))
     return [
         Slice(
             path=first.path, place=place, shape=first.shape, position=first.position + offset * first.normal,
             directions=first.directions, spacing=first.spacing, thickness=first.thickness,
-            slope=scaling, intercept=0.0, uid=first.uid,
+            slope=first.slope, intercept=first.intercept, uid=first.uid,
         )
         for place, offset in enumerate(offsets)
     ]  # fmt: skip
@@ -120,6 +119,8 @@ def _slice(header: Header, groups: list[Any], place: int, facts: Facts) -> Slice
             f"{header.path} has a position but no valid PixelSpacing", remedy="repair the header at its source"
         )
     slope = _value(groups, "PixelValueTransformationSequence", "RescaleSlope")
+    if slope is None:
+        slope = header.get("DoseGridScaling")
     intercept = _value(groups, "PixelValueTransformationSequence", "RescaleIntercept")
     return Slice(
         path=header.path,

@@ -82,10 +82,10 @@ _WANTED: dict[int, tuple[str, int]] = {
     0x52009229: ("SharedFunctionalGroupsSequence", _PRESENT),
     0x52009230: ("PerFrameFunctionalGroupsSequence", _PRESENT),
 }
-_STRICT = frozenset(
-    ("Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    + ("RescaleIntercept", "RescaleSlope", "GridFrameOffsetVector", "DoseGridScaling")
-)
+_STRICT = {
+    "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "RescaleIntercept", "RescaleSlope", "GridFrameOffsetVector", "DoseGridScaling",
+}  # fmt: skip
 _DATA_SET = 0x00080000  # tags below are of the file's meta information
 _GROUPS = (0x52009229, 0x52009230)
 _BINARY = {_US: ("H", 2), _FD: ("d", 8), _FDS: ("d", 8), _FL: ("f", 4)}
@@ -171,7 +171,7 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
 
 def _from_pydicom(path: Path) -> Header:
     data = read_dataset(path, pixels=False)
-    meta = getattr(data, "file_meta", None) or {}
+    meta: Any = getattr(data, "file_meta", None) or {}
     values = {}
     for tag, (keyword, kind) in _WANTED.items():
         place = meta if tag < _DATA_SET else data

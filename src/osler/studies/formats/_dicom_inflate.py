@@ -1,4 +1,4 @@
-"""The deflated transfer syntax (PS3.5 annex A.5): the data set is compressed as a whole, so its size has to be bound."""
+"""The deflated transfer syntax (PS3.5 annex A.5): the data set is compressed as a whole, so its size is bound."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _plain(data: Dataset, syntax: str, chosen: Sequence[int]) -> tuple[Array, st
 
     if syntax not in _PLAIN:
         raise Unsuitable(
-            f"its transfer syntax is {UID(syntax).name}, which is no way to store single images that Osler knows",
+            f"{getattr(data, 'filename', None) or 'the file'} is stored as {UID(syntax).name}, which Osler does not read",
             remedy="export it uncompressed or as JPEG 2000",
         )
     if not any(keyword in data for keyword in ("PixelData", "FloatPixelData", "DoublePixelData")):
@@ -99,7 +99,7 @@ def _plain(data: Dataset, syntax: str, chosen: Sequence[int]) -> tuple[Array, st
     stored, meta = get_decoder(syntax).as_array(data, decoding_plugin="")
     shape = (int(data.Rows), int(data.Columns), *([3] if int(data.get("SamplesPerPixel", 1)) == 3 else []))
     stored = stored.reshape(_count(data), *shape)
-    if len(chosen) != len(stored):
+    if list(chosen) != list(range(len(stored))):
         stored = stored[list(chosen)]
     return stored.astype(stored.dtype.newbyteorder("="), copy=False), str(meta["photometric_interpretation"])
 

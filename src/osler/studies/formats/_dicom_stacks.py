@@ -40,6 +40,7 @@ class Stack:
         copies: pairs (kept, left out) of slices at one place that have to hold the same pixels.
         localizer: whether it is a scout image, by ImageType.
         notes: how it was told apart, and what was left out.
+        problem: why it must not be read, or "".
     """
 
     label: str
@@ -47,6 +48,7 @@ class Stack:
     copies: tuple[tuple[Slice, Slice], ...] = ()
     localizer: bool = False
     notes: tuple[str, ...] = ()
+    problem: str = ""
 
     @property
     def plane(self) -> str:
@@ -118,14 +120,22 @@ def _parts(grid: Sequence[Slice]) -> list[tuple[Stack, tuple[str, ...]]]:
     split = _split(slices, places, most)
     if split is not None:
         names, groups, how = split
+        lacking = _lacking(groups, places) if most > 1 else [""] * len(groups)
         return [
-            (Stack(name, tuple(group), _copies_of(copies, group)), (*note, f"{how}; this is {name}"))
-            for name, group in zip(names, groups, strict=True)
+            (Stack(name, tuple(group), _copies_of(copies, group), problem=problem), (*note, f"{how}; this is {name}"))
+            for name, group, problem in zip(names, groups, lacking, strict=True)
         ]
     if most > 1:  # what nothing tells apart may be the same picture twice; reading compares the pixels
         slices, more = _first_of_each_place(slices, places)
         copies, note = [*copies, *more], (_copies_note(len(copies) + len(more)),)
     return [(Stack("", tuple(slices), tuple(copies)), note)]
+
+
+def _lacking(groups: Sequence[Sequence[Slice]], places: Array) -> list[str]:
+    """For each part, how many of the places of the whole it has no slice at, in words; two even slices of three would
+    pass for a volume of another spacing."""
+    total = len(set(places.tolist()))
+    return ["" if len(part) == total else f"it has slices at {len(part)} of the {total} places" for part in groups]
 
 
 def _copies_note(count: int) -> str:
@@ -186,6 +196,8 @@ def _split(slices: Sequence[Slice], places: Array, most: int) -> _Split | None:
     varying = [name for name in _VALUES if len({_value(one, name) for one in slices}) > 1]
     ways = [way for count in range(1, _MOST_FACTS + 1) for way in combinations(varying, count)]
     for way in ways:
+        if "gradient" in way and "b" in varying and "b" not in way:
+            continue  # a direction means nothing without its b-value
         keys = [tuple(_value(one, name) for name in way) for one in slices]
         found = _if_parts(keys, slices, places, most)
         if found is not None:
@@ -327,4 +339,3 @@ def _sortable(value: Any) -> tuple[Any, ...]:
     if value is None:
         return (0,)
     return (1, 0, value, "") if isinstance(value, (int, float)) else (1, 1, 0.0, str(value))
-

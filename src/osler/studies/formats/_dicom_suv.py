@@ -2,8 +2,8 @@
 
     SUVbw = activity concentration [Bq/mL] × weight [g] / dose, decayed to the time that the image is corrected to [Bq]
 
-The time is that of the series (DecayCorrection START), unless the series was made after its acquisition (post-processed:
-its time is then no scan time; GE writes the scan's own into a private attribute), or that of the injection (ADMIN).
+The time is that of the series (DecayCorrection START) or of the injection (ADMIN). A series that was made after its
+acquisition (post-processed) has no time of the scan, unless GE wrote it into a private attribute.
 Philips writes counts and a private factor. What a header does not say is never assumed: the values stay Bq/mL then.
 """
 
@@ -75,7 +75,9 @@ def _by_weight(data: Any, earliest: str | None) -> float:
     weight = number(data, "PatientWeight", 0.0)
     item = first_item(data, "RadiopharmaceuticalInformationSequence")
     if not 0 < weight <= _HEAVIEST:
-        raise _Missing("the weight of the patient is not given" if weight <= 0 else f"a weight of {weight:g} kg is none")
+        raise _Missing(
+            "the weight of the patient is not given" if weight <= 0 else f"a weight of {weight:g} kg is none"
+        )
     if item is None:
         raise _Missing("the radiopharmaceutical is not described")
     dose, half_life = number(item, "RadionuclideTotalDose", 0.0), number(item, "RadionuclideHalfLife", 0.0)
@@ -90,7 +92,8 @@ def _by_weight(data: Any, earliest: str | None) -> float:
     elapsed = scan - _injection(item, scan)
     if not timedelta(0) <= elapsed <= _LONGEST:
         raise _Missing("the injection is not within the day before the scan")
-    return weight * 1000 / (dose * 2.0 ** (-elapsed.total_seconds() / half_life))
+    decayed: float = dose * 2.0 ** (-elapsed.total_seconds() / half_life)
+    return weight * 1000 / decayed
 
 
 def _scan_time(data: Any, earliest: str | None) -> datetime:

@@ -62,9 +62,8 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
         GeometryError: when the files do not form one evenly spaced stack.
         Unsuitable: an object that is no image, several images and no key, or a key that is not there.
     """
-    found = index_folder(path, below=False) if path.is_dir() else index_files((path,))
-    if key is not None and path.is_dir() and not _named(found, key):
-        found = index_folder(path)
+    # A key may name a series whose files lie in several folders below.
+    found = index_folder(path, below=key is not None) if path.is_dir() else index_files((path,))
     return read_dicom_image(choose(found, path, key), path, index=index)
 
 
@@ -109,15 +108,16 @@ def choose(found: DicomIndex, path: Path, key: str | None = None) -> DicomImage:
     images = found.images if key is None else _named(found, key)
     if not found.images:
         raise _no_image(found, path)
+    _check_series(found, images, path)
     volumes = [image for image in images if not image.localizer] or list(images)
     if len(volumes) != 1:
         raise Unsuitable(
             f"{path} holds {_counted(len(found.images), 'image')} in {len(found.series)} series"
             + ("" if key is None else f", and {len(volumes)} of them are called {key!r}"),
-            remedy=f"give a file of one image, or name one by its key: {_listed(found.images)}",
+            remedy="give a file of one image, or name one by its key: "
+            + _listed(index_folder(path).images if path.is_dir() else found.images),
         )
     image = volumes[0]
-    _check_series(found, image, path)
     left = [f"{_counted(len(images) - 1, 'localizer')} of the series left out"] if len(images) > 1 else []
     kinds = Counter(found.others.values()) if path.is_dir() else Counter()
     left += [f"{_counted(count, 'file')} beside it left out: {kind}" for kind, count in kinds.items()]
@@ -171,10 +171,11 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun if count == 1 else plural}"
 
 
-def _check_series(found: DicomIndex, image: DicomImage, path: Path) -> None:
+def _check_series(found: DicomIndex, images: Sequence[DicomImage], path: Path) -> None:
+    wanted = {image.key for image in images if image.stack is not None}
     for series in found.series:
-        if series.problem and image.stack is not None and any(one.key == image.key for one in series.images):
-            raise GeometryError(f"{path}: {series.problem}", remedy="export the series again, or remove what is no slice")
+        if series.problem and wanted & {image.key for image in series.images}:
+            raise GeometryError(f"{path}: {series.problem}", remedy="export it again, or remove what is no slice")
 
 
 def _read_picture(image: DicomImage) -> Image:
@@ -211,6 +212,10 @@ def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
 
 def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
     notes = list(image.notes)
+    if image.stack and image.stack.problem:
+        raise GeometryError(
+            f"{path}: {image.label} is incomplete: {image.stack.problem} of its series", remedy="export the series again"
+        )
     if len(slices) == 1:
         ordered, affine = slices, slice_affine(slices[0])
     else:

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from osler.errors import GeometryError, StudyError
+from osler.errors import GeometryError, StudyError, Unreadable
 from osler.studies.formats._dicom_geometry import Slice, slices_of
 from osler.studies.formats._dicom_header import Header, is_dicom, read_header
 from osler.studies.formats._dicom_stacks import Stack, stacks_of
@@ -228,6 +228,8 @@ def _look(file: Path) -> _Found:
     try:
         header = read_header(file)
         kind = kind_of_object(header)
+        if kind and "Image Storage" in kind:
+            raise Unreadable(f"{file} has no pixels, although it is a {kind}", remedy="export it again from its source")
         if kind:
             return kind
         slices = slices_of(header)

@@ -59,7 +59,8 @@ MASK_FOLDERS = (
     "gt",
 )
 NEEDS: tuple[Need, ...] = (
-    Need("the folder 'images' with images", lambda seen: seen.named(*IMAGE_FOLDERS) and seen.images > 0),
+    Need("the folder 'images'", lambda seen: seen.named(*IMAGE_FOLDERS)),
+    Need("images in it", lambda seen: seen.images > 0),
     Need("the folder 'masks' with a mask of the same name for each", lambda seen: seen.named(*MASK_FOLDERS[:2])),
 )
 MASK_SUFFIXES = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "-mask", "-seg", "-label")

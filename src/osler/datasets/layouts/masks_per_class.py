@@ -44,7 +44,6 @@ NAME: str = "masks-per-class"
 NEEDS: tuple[Need, ...] = (
     Need("the folder 'images'", lambda seen: seen.named(*IMAGE_FOLDERS)),
     Need("the folder 'masks' with a folder or a suffix per class", lambda seen: seen.named(*MASK_FOLDERS)),
-    Need("image files", lambda seen: seen.images > 1),
 )
 _CLASS = re.compile(r"^[-_. ](.+?)$")
 _NUMBER = re.compile(r"[-_. ]?\d+$")
@@ -246,13 +245,20 @@ def _beside(path: Path) -> Path | None:
 
 def _masks_among(files: Sequence[Path]) -> dict[Path, tuple[Path, str]]:
     """Image and class of every file that is called as another one and a mask's suffix."""
-    by_stem = {_stem(p): p for p in files}
+    images = {_stem(p): p for p in files}
+    for stem in [one for one in images if _is_mask_of(one, images)]:
+        del images[stem]  # so that x_mask_1 is a mask of x and not of x_mask
     found = {}
     for file in files:
-        parts = _split_name(_stem(file), by_stem)
-        if parts is not None and parts[1] == _FOREGROUND:
-            found[file] = (by_stem[parts[0]], parts[1])
+        parts = _split_name(_stem(file), images) if _stem(file) not in images else None
+        if parts is not None:
+            found[file] = (images[parts[0]], parts[1])
     return found
+
+
+def _is_mask_of(stem: str, stems: Container[str]) -> bool:
+    parts = _split_name(stem, stems)
+    return parts is not None and (parts[1] == _FOREGROUND or _is_mask_of(parts[0], stems))
 
 
 def _beside_cases(path: Path) -> list[_Case]:

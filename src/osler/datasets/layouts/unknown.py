@@ -50,7 +50,7 @@ def _below(path: Path, layouts: Sequence[Layout]) -> str:
     for folder in subfolders(path)[:_MOST_BELOW]:
         layout = next((one for one in layouts if one.sniff(folder)), None)
         if layout is not None:
-            return f"did you mean {folder}, which is laid out as {layout.NAME!r}?"
+            return f"name {folder} instead, which is laid out as {layout.NAME!r}"
     return ""
 
 

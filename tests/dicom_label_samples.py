@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from dicom_samples import make_slice, save
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -76,20 +75,14 @@ def write_series(
     rng = np.random.default_rng(sum(shape))
     for number, k in enumerate(order or range(shape[2])):
         pixels = rng.integers(0, 1000, (shape[1], shape[0])).astype(np.int16)
-        data = make_slice(
-            pixels,
-            made.place(0, 0, k).tolist(),
-            series=made.uid,
-            orientation=list(orientation),
-            spacing=(spacing[1], spacing[0]),
-            SOPInstanceUID=instances[k],
-            FrameOfReferenceUID=made.frame,
-            PatientID=patient,
-            StudyInstanceUID=study,
-            SliceThickness=spacing[2],
-        )
-        data.file_meta.MediaStorageSOPInstanceUID = instances[k]
-        save(data, folder / f"i{number:03}.dcm")
+        data = _new("1.2.840.10008.5.1.4.1.1.2", "CT", made, uid=instances[k])
+        data.SeriesInstanceUID, data.FrameOfReferenceUID = made.uid, made.frame
+        data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = *pixels.shape, 1, "MONOCHROME2"
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
+        data.RescaleSlope, data.RescaleIntercept, data.SliceThickness = 1, -1024, spacing[2]
+        data.PixelSpacing, data.ImageOrientationPatient = [spacing[1], spacing[0]], list(orientation)
+        data.ImagePositionPatient, data.PixelData = made.place(0, 0, k).tolist(), pixels.tobytes()
+        _saved(data, folder / f"i{number:03}.dcm", {})
     return made
 
 
@@ -239,10 +232,10 @@ def _item(**attributes: Any) -> Dataset:
     return item
 
 
-def _new(sop_class: str, modality: str, series: Series) -> Dataset:
+def _new(sop_class: str, modality: str, series: Series, uid: str | None = None) -> Dataset:
     data = _item(
         SOPClassUID=sop_class,
-        SOPInstanceUID=generate_uid(),
+        SOPInstanceUID=uid or generate_uid(),
         Modality=modality,
         PatientID=series.patient,
         PatientName="Secret^Name",

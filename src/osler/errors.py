@@ -17,6 +17,7 @@ OslerError
 │   └── GridMismatch      image and mask lie on different grids
 ├── PlanError
 ├── ModelError            a model folder that is damaged, newer, or for another task
+├── DownloadError         a file that a server does not give, or that is not the published one
 ├── StorageError          the disk is full or fails
 │   └── NotWritable       a place that cannot be written at all (exit 2)
 └── Cancelled             the user asked to stop
@@ -30,6 +31,7 @@ from pathlib import Path
 __all__ = [
     "Cancelled",
     "DatasetError",
+    "DownloadError",
     "GeometryError",
     "GridMismatch",
     "MissingExtra",
@@ -134,6 +136,10 @@ class PlanError(OslerError):
 
 class ModelError(OslerError):
     """A model folder that is damaged, newer than this Osler, or for another task."""
+
+
+class DownloadError(OslerError):
+    """A file that a server does not give, or that is not the published one."""
 
 
 class StorageError(OslerError):

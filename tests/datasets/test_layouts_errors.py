@@ -35,12 +35,24 @@ def test_images_without_masks(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_an_unknown_layout_says_what_was_seen_and_what_is_nearest(shared):
-    with pytest.raises(UnknownLayout, match=r"annotations: 289 .xml; images: 289 .jpg.*'images' and 'masks'"):
-        open_dataset(shared / "blood-cells")
+def test_an_unknown_layout_says_what_was_seen_and_what_the_nearest_lacks(tmp_path):
+    for n in range(3):
+        picture(tmp_path / f"images/{n}.png")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/read me.txt").write_text("x")
+    seen = r"images: 3 .png \(0.png ...\); notes: 1 .txt \(read me.txt ...\)"
+    with pytest.raises(UnknownLayout, match=rf"{seen}.*'image-mask-folders': it lacks the folder 'masks' with"):
+        open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ecg-mitbih", "heart-disease", "knowledge", "nnunet-hippocampus", "dicom-encodings"])
+def test_a_folder_of_data_sets_names_one_of_them(tmp_path):
+    class_folders(tmp_path / "skin")
+    decathlon(tmp_path / "liver")
+    with pytest.raises(UnknownLayout, match=r"name .*liver instead, which is laid out as 'decathlon'"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nnunet-hippocampus", "dicom-encodings"])
 def test_what_is_no_labelled_image_set_is_refused(shared, name):
     with pytest.raises((UnknownLayout, NoLabels)):
         open_dataset(shared / name)

@@ -8,6 +8,8 @@ import typer
 
 from osler.cli.demo import demo
 from osler.cli.evaluate import evaluate
+from osler.cli.fetch import fetch
+from osler.cli.import_ import import_
 from osler.cli.inspect import inspect
 from osler.cli.predict import predict
 from osler.cli.train import train
@@ -40,6 +42,8 @@ def _osler(
 
 
 app.command(epilog="Example: osler inspect data/hippocampus")(inspect)
+app.command("import", epilog="Example: osler import data/cardiac-mr --output cardiac.csv")(import_)
+app.command(epilog="Example: osler fetch pneumoniamnist_64 --output data/pneumonia")(fetch)
 app.command(epilog="Example: osler train data/hippocampus --budget 15m --output models/hippocampus")(train)
 app.command(epilog="Example: osler evaluate models/hippocampus data/hippocampus --output out/evaluation")(evaluate)
 app.command(epilog="Example: osler predict models/hippocampus scan.nii.gz series-folder --output out")(predict)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osler.datasets.labels import LabelSet
 from osler.datasets.manifest import ImageRef, Manifest, Record, Target
+from osler.datasets.mask_sources import compose_mask
 from osler.errors import Unsuitable
-from osler.studies.formats import read_image, read_labels
+from osler.studies.formats import read_image
 from osler.studies.image import Image
 from osler.studies.study import Study
 
@@ -18,11 +19,15 @@ __all__ = ["Case", "Dataset", "channel_of"]
 
 @dataclass(frozen=True)
 class Case:
-    """A study and its answer: ``mask`` (same grid as the study's first image, raw file values) or ``target``."""
+    """A study and its answer: ``mask`` (same grid as the study's first image, raw file values) or ``target``.
+
+    ``overlaps`` counts the voxels that two labels of a mask in several parts claim; the smaller label has them.
+    """
 
     study: Study
     record: Record
     mask: Image | None = None
+    overlaps: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
     @property
     def target(self) -> Target | None:
@@ -90,13 +95,17 @@ class Dataset:
         image = read_image(self.path_of(ref), key=ref.key, index=ref.index)
         return image if ref.channel is None else channel_of(image, ref.channel)
 
-    def read_mask(self, ref: ImageRef) -> Image:
+    def read_mask(self, ref: ImageRef, *, onto: Image | None = None) -> Image:
         """Read one mask, with the values of its file.
+
+        Args:
+            ref: of a record's mask.
+            onto: the record's first image; DICOM SEG and RTSTRUCT are laid onto its grid.
 
         Raises:
             StudyError: when it cannot be read or is not a mask.
         """
-        return read_labels(self.path_of(ref), key=ref.key, index=ref.index)
+        return compose_mask(self.manifest.root, ref, onto=onto).image
 
     def load(self, record: Record) -> Case:
         """Read the images and the mask of one record; an image without a modality gets the dataset's.
@@ -120,8 +129,11 @@ class Dataset:
             StudyError: when an image cannot be read.
         """
         images = {name: self._with_modality(image) for name, image in self._read_all(record).items()}
-        mask = None if record.mask is None else self.read_mask(record.mask)
-        return Case(Study(name=record.name, images=images), record, mask)
+        study = Study(name=record.name, images=images)
+        if record.mask is None:
+            return Case(study, record)
+        composed = compose_mask(self.manifest.root, record.mask, onto=study.image)
+        return Case(study, record, composed.image, composed.overlaps)
 
     def _read_all(self, record: Record) -> dict[str, Image]:
         """A file that holds several channels is read once."""

@@ -18,8 +18,9 @@ from osler.studies.resample import resample
 
 __all__ = ["THUMBNAIL", "CaseFacts", "ChannelSample", "Extent", "Fault", "FaultKind", "look"]
 
-FaultKind = Literal["missing channel", "blank", "not finite", "channels", "grid", "values", "empty"]
+FaultKind = Literal["missing channel", "blank", "not finite", "channels", "grid", "values", "empty", "overlap"]
 
+_HARMLESS: tuple[FaultKind, ...] = ("empty", "overlap")
 THUMBNAIL = 16
 """Voxels per axis of the picture that symmetry is measured on."""
 _SAMPLED = 20_000
@@ -30,7 +31,7 @@ _COLOURFUL = 0.02
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a case is unusable; "empty" (a mask without a label) is only worth knowing."""
+    """Why a case is unusable; "empty" (a mask without a label) and "overlap" are only worth knowing."""
 
     kind: FaultKind
     text: str
@@ -79,7 +80,7 @@ class CaseFacts:
     @property
     def usable(self) -> bool:
         """Whether it can be prepared."""
-        return all(fault.kind == "empty" for fault in self.faults)
+        return all(fault.kind in _HARMLESS for fault in self.faults)
 
 
 def look(dataset: Dataset, record: Record, *, intensities: bool = True, digest: bool = False) -> CaseFacts:
@@ -98,7 +99,7 @@ def look(dataset: Dataset, record: Record, *, intensities: bool = True, digest: 
     first = case.study.image
     order, flips = _orientation(first)
     faults = [*_channel_faults(case, dataset.manifest.channels), *_mask_faults(case, dataset.labels)]
-    usable = not any(fault.kind != "empty" for fault in faults)
+    usable = all(fault.kind in _HARMLESS for fault in faults)
     mask = None if case.mask is None or not usable else case.mask.array[0]
     return CaseFacts(
         name=record.name,
@@ -155,7 +156,17 @@ def _mask_faults(case: Case, labels: LabelSet) -> list[Fault]:
     if foreign:
         shown = ", ".join(map(str, foreign[:10])) + (" ..." if len(foreign) > 10 else "")
         return [Fault("values", f"the mask holds {shown}")]
-    return [] if present & set(labels.values) else [Fault("empty", "the mask is empty")]
+    if not present & set(labels.values):
+        return [Fault("empty", "the mask is empty")]
+    return [Fault("overlap", _overlap(case, labels))] if case.overlaps else []
+
+
+def _overlap(case: Case, labels: LabelSet) -> str:
+    """How much of which labels overlaps, the most first."""
+    names = dict(zip(labels.values, labels.names, strict=True))
+    pairs = sorted(case.overlaps.items(), key=lambda pair: -pair[1])
+    listed = [f"{count} voxels are both {names.get(a, a)} and {names.get(b, b)}" for (a, b), count in pairs[:3]]
+    return ", ".join(listed) + (f" and {len(pairs) - 3} more pairs" if len(pairs) > 3 else "")
 
 
 def _values(array: Array) -> set[int]:

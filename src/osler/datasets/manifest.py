@@ -9,21 +9,38 @@ from pydantic import BaseModel, ConfigDict
 
 from osler.datasets.labels import LabelSet
 
-__all__ = ["MANIFEST_VERSION", "ImageRef", "Manifest", "Record", "Split", "Target"]
+__all__ = ["MANIFEST_VERSION", "ImageRef", "Layer", "Manifest", "Record", "Split", "Target"]
 
 MANIFEST_VERSION = 1
 Split = Literal["train", "validation", "test"]
 Target = int | float | tuple[int | None, ...]
 
 
+class Layer(BaseModel):
+    """One file of a mask that lies in several: its voxels other than 0 have the label ``value``.
+
+    Of a DICOM SEG or RTSTRUCT, ``structure`` is the number of the segment or region that has the label; it is laid onto
+    the grid of the case's first image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    value: int
+    structure: int | None = None
+
+
 class ImageRef(BaseModel):
     """One image on disk: a file or a folder (DICOM series), or one row of an array in an ``.npz``.
+
+    A mask may also be one image's shapes in a COCO ``.json`` (``key`` is the image's id there), or lie in a file per
+    label (``layers``).
 
     Args:
         path: absolute, or relative to the manifest's ``root``.
         key: name of the array in an ``.npz``.
         index: row of that array (0-based).
         channel: which channel (0-based) of a file that holds several images on one grid as its last axis.
+        layers: the files of a mask that has one per label; ``path`` is the first of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +48,12 @@ class ImageRef(BaseModel):
     key: str | None = None
     index: int | None = None
     channel: int | None = None
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file that it is made of."""
+        return tuple(layer.path for layer in self.layers) or (self.path,)
 
 
 class Record(BaseModel):
@@ -59,8 +82,9 @@ class Record(BaseModel):
 class Manifest(BaseModel):
     """All records of a dataset with its label set.
 
-    ``layout`` names what recognised it. ``patients`` says how patients are known: from the data ("given"), by a
-    regular expression ("pattern"), or not ("unknown": near-duplicates are kept together and every page says so).
+    ``layout`` names what recognised it; ``notes`` say how it understood what could be understood in several ways.
+    ``patients`` says how patients are known: from the data ("given"), by a regular expression ("pattern"), or not
+    ("unknown": near-duplicates are kept together and every page says so).
     ``dealt`` names the splits that Osler dealt out; those that came with the data are not among them.
     """
 
@@ -76,3 +100,4 @@ class Manifest(BaseModel):
     patients: Literal["given", "pattern", "unknown"] = "unknown"
     proposed_pattern: str | None = None
     dealt: tuple[Split, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -29,6 +29,11 @@ _FAULTS: dict[FaultKind, tuple[Severity, str, str]] = {
         "add the labels to the data set or repair the mask",
     ),
     "empty": ("note", "empty mask", "nothing, if the structure is really absent"),
+    "overlap": (
+        "warning",
+        "masks of different labels overlap, and the smaller label has those voxels",
+        "nothing, if one lies within the other; else correct the masks",
+    ),
 }
 
 
@@ -72,6 +77,7 @@ def find_problems(dataset: Dataset, facts: Sequence[CaseFacts], unreadable: Mapp
         problems.append(
             _problem("error", "cannot be read", unreadable, "export or copy them again", details=dict(unreadable))
         )
+    problems += [Problem(severity="note", what=note) for note in dataset.manifest.notes]
     problems += _faults(facts)
     problems += _mixtures(facts)
     problems += _duplicates(find_duplicates(dataset, facts))

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.layouts.masks import values_in
 from osler.datasets.manifest import Record, Split
+from osler.datasets.mask_sources import values_of
 from osler.datasets.split_report import SplitReport, describe_splits
 from osler.datasets.together import Together, kept_together
 from osler.errors import DatasetError, TooFew, UsageError
@@ -170,7 +170,7 @@ def _labels_in_target(record: Record, kind: str) -> _Labels:
 
 
 def _values_of(dataset: Dataset, record: Record) -> frozenset[int]:
-    return frozenset() if record.mask is None else values_in(dataset.path_of(record.mask))
+    return frozenset() if record.mask is None else values_of(dataset.manifest.root, record.mask)
 
 
 def _with_strata(dataset: Dataset, groups: list[_Group]) -> list[_Group]:

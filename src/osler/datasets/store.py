@@ -274,12 +274,17 @@ class _Builder:
         return digests
 
     def _identity(self, name: str, ref: ImageRef) -> str:
-        path = self.dataset.path_of(ref)
+        made_of = [[str(path), self._stats_of(path)] for path in map(self.dataset.manifest.root.joinpath, ref.paths)]
+        values = [(layer.value, layer.structure) for layer in ref.layers]
+        return json.dumps([name, ref.key, ref.index, ref.channel, values, made_of])
+
+    def _stats_of(self, path: Path) -> list[tuple[str, int, int]]:
+        """Name, bytes and time of change of the files that an image is made of."""
         if path not in self._stats:
             files = sorted(path.iterdir()) if path.is_dir() else [path]
             stats = [(file, file.stat()) for file in files]
             self._stats[path] = [(file.name, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
-        return json.dumps([name, str(path), ref.key, ref.index, self._stats[path]])
+        return self._stats[path]
 
 
 def _sample_points(mask: Array, name: str) -> dict[int, Array]:

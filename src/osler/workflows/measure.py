@@ -184,7 +184,7 @@ def _truth(record: Record, image: Image, dataset: Dataset, matching: Matching) -
     """(I, J[, K]) with the model's values."""
     if record.mask is None:
         raise StudyError(f"{record.name} has no mask")
-    mask = dataset.read_mask(record.mask)
+    mask = dataset.read_mask(record.mask, onto=image)
     difference = grid_difference(image, mask)
     if difference:
         raise GridMismatch(f"the mask does not lie on the image's grid: {difference}", remedy="resample it first")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest
 from osler.datasets.plan import TaskName
 
@@ -13,7 +14,8 @@ __all__ = ["Layout"]
 
 class Layout(Protocol):
     """The story: ``open_dataset`` asks each layout on its list, in order, whether it knows the path (``sniff``); the
-    first that gives a reason reads it (``read``). A layout is a module with these three names; it holds no state.
+    first that gives a reason reads it (``read``). Where none does, ``NEEDS`` (what the layout consists of) tells which
+    is the nearest and what it lacks. A layout is a module with these four names; it holds no state.
 
     ``sniff`` looks at names and small headers only, never raises, and is quick on a folder of 100,000 files.
     ``read`` lists every case, opens no image further than its header (label values of unlabelled masks excepted), and
@@ -22,6 +24,7 @@ class Layout(Protocol):
     """
 
     NAME: str
+    NEEDS: tuple[Need, ...]
 
     def sniff(self, path: Path) -> str | None:
         """Why this layout fits ``path`` (for the user to read), None when it does not."""

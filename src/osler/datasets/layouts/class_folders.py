@@ -26,13 +26,19 @@ from osler.datasets.layouts.files import (
     visible,
 )
 from osler.datasets.layouts.image_mask_folders import is_image_or_mask_folder
+from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record, Split
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError
 
-__all__ = ["NAME", "read", "sniff"]
+__all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "class-folders"
+_OF_DATA_SETS = ("dataset.json", "manifest.csv", "manifest.parquet", "participants.tsv")
+NEEDS: tuple[Need, ...] = (
+    Need("images", lambda seen: seen.images > 0),
+    Need("a folder per class around them, at least two, and no images beside these", lambda seen: False),
+)
 
 
 def sniff(path: Path) -> str | None:
@@ -42,12 +48,20 @@ def sniff(path: Path) -> str | None:
     splits = split_folders(path)
     folders = list(splits) if splits else [path]
     classes = [c for folder in folders for c in subfolders(folder)]
-    if any(is_image_or_mask_folder(c) for c in classes) or any(_loose_images(f) for f in folders):
+    if any(is_image_or_mask_folder(c) or _is_data_set(c) for c in classes) or any(_loose_images(f) for f in folders):
         return None
     with_images = {c.name for c in classes if has_images(c) and not _is_one_series(c)}
     if not with_images or (len(with_images) == 1 and len({c.name for c in classes}) > 1):
         return None
     return f"{len(with_images)} folders with images, one per class ({', '.join(sorted(with_images)[:4])})"
+
+
+def _is_data_set(folder: Path) -> bool:
+    """A folder that is laid out by itself, so that what holds it holds data sets and not classes."""
+    return (
+        any((folder / name).is_file() for name in _OF_DATA_SETS)
+        or sum(is_image_or_mask_folder(f) for f in subfolders(folder)) > 1
+    )
 
 
 def _loose_images(folder: Path) -> bool:

@@ -13,13 +13,19 @@ from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts.answers import check_task
 from osler.datasets.layouts.files import image_suffix, reference, short_names
 from osler.datasets.layouts.masks import refuse_lossy
+from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 
-__all__ = ["NAME", "modality_of", "read", "read_json", "sniff"]
+__all__ = ["NAME", "NEEDS", "modality_of", "read", "read_json", "sniff"]
 
 NAME: str = "decathlon"
+NEEDS: tuple[Need, ...] = (
+    Need("dataset.json with a list 'training' of images and labels", lambda seen: seen.named("dataset.json")),
+    Need("the folder imagesTr", lambda seen: seen.named("imagestr")),
+    Need("the folder labelsTr", lambda seen: seen.named("labelstr")),
+)
 _MR = ("mr", "t1", "t2", "flair", "adc", "dwi", "pd")
 _CT = ("ct", "cect", "ncct")
 

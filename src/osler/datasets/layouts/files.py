@@ -19,6 +19,7 @@ __all__ = [
     "Case",
     "Item",
     "by_channels",
+    "files_by_name",
     "find_images",
     "has_images",
     "image_suffix",
@@ -146,6 +147,16 @@ def find_images(folder: Path) -> list[Item]:
             relative = path.relative_to(folder).as_posix() if path != folder else folder.name
             items.append(Item(path, relative if path.is_dir() else _stem(relative)))
     return sorted(items, key=lambda item: natural(item.name))
+
+
+def files_by_name(folder: Path) -> dict[str, list[Path]]:
+    """Every image file in ``folder`` and below, by its name."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for _, files in _walk(folder):
+        for file in files:
+            if image_suffix(file.name):
+                found[file.name].append(file)
+    return found
 
 
 def _stem(name: str) -> str:

@@ -24,11 +24,21 @@ from osler.datasets.layouts.files import (
     subfolders,
 )
 from osler.datasets.layouts.masks import all_values, refuse_lossy
+from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record, Split
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError
 
-__all__ = ["IMAGE_FOLDERS", "MASK_FOLDERS", "MASK_SUFFIXES", "NAME", "is_image_or_mask_folder", "read", "sniff"]
+__all__ = [
+    "IMAGE_FOLDERS",
+    "MASK_FOLDERS",
+    "MASK_SUFFIXES",
+    "NAME",
+    "NEEDS",
+    "is_image_or_mask_folder",
+    "read",
+    "sniff",
+]
 
 NAME: str = "image-mask-folders"
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr", "scans", "volumes")
@@ -47,6 +57,11 @@ MASK_FOLDERS = (
     "ground_truth",
     "groundtruth",
     "gt",
+)
+NEEDS: tuple[Need, ...] = (
+    Need("the folder 'images'", lambda seen: seen.named(*IMAGE_FOLDERS)),
+    Need("images in it", lambda seen: seen.images > 0),
+    Need("the folder 'masks' with a mask of the same name for each", lambda seen: seen.named(*MASK_FOLDERS[:2])),
 )
 MASK_SUFFIXES = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "-mask", "-seg", "-label")
 _Pair = tuple[Case, Path, Split | None]
@@ -105,7 +120,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         )
         for name, (case, mask, split) in zip(names, pairs, strict=True)
     )
-    labels = mask_labels(all_values(masks))
+    labels = mask_labels(all_values(path, [record.mask for record in records if record.mask]))
     channels = tuple(records[0].images)
     return Manifest(name=path.name, root=path, layout=NAME, labels=labels, records=records, channels=channels)
 

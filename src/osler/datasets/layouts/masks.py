@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from osler.datasets import coco
 from osler.datasets.layouts.files import LOSSY, image_suffix
-from osler.datasets.manifest import Manifest, Record
+from osler.datasets.manifest import ImageRef, Manifest, Record
+from osler.datasets.mask_sources import values_of
 from osler.errors import DatasetError, GridMismatch
-from osler.studies.formats import read_labels
 from osler.studies.geometry import Array, spacing_of
 
-__all__ = ["all_values", "check_grids", "refuse_lossy", "values_in"]
+__all__ = ["Grid", "all_values", "check_grids", "grid_mismatch", "grid_of", "refuse_lossy"]
 
 _MOST_VALUES = 64
 _MOST_TOLD = 20  # cases in one error
@@ -35,36 +35,19 @@ def refuse_lossy(masks: Sequence[Path]) -> None:
         )
 
 
-def values_in(path: Path) -> frozenset[int]:
-    """The values that occur in a mask, 0 included.
-
-    Raises:
-        StudyError: when it cannot be read or holds no whole numbers.
-    """
-    return _values_in(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=100_000)  # layouts ask for the names of values, splits for their presence
-def _values_in(path: Path, _modified: int) -> frozenset[int]:
-    array = read_labels(path).array
-    if array.dtype in (np.uint8, np.uint16):  # counting is much faster than sorting
-        return frozenset(np.flatnonzero(np.bincount(array.ravel())).tolist())
-    return frozenset(np.unique(array).tolist())
-
-
-def all_values(masks: Sequence[Path]) -> frozenset[int]:
-    """The values that occur in any of the masks.
+def all_values(root: Path, masks: Sequence[ImageRef]) -> frozenset[int]:
+    """The values that occur in any of the masks, whose paths are relative to ``root``.
 
     Raises:
         DatasetError: when there are so many that these are pictures and not masks.
     """
     found: set[int] = set()
     with ThreadPoolExecutor(_THREADS) as pool:
-        for path, values in zip(masks, pool.map(values_in, masks), strict=True):
+        for ref, values in zip(masks, pool.map(lambda one: values_of(root, one), masks), strict=True):
             found |= values
             if len(found) > _MOST_VALUES:
                 raise DatasetError(
-                    f"the masks hold more than {_MOST_VALUES} different values (up to {path.name}), "
+                    f"the masks hold more than {_MOST_VALUES} different values (up to {Path(ref.path).name}), "
                     "so they look like pictures rather than labels",
                     remedy="save masks with one whole number per label, without smoothing of their edges",
                 )
@@ -90,34 +73,48 @@ def check_grids(manifest: Manifest) -> None:
 
 def _mismatch(manifest: Manifest, record: Record) -> str:
     """In words how a mask and the channels of its image differ; "" when they do not."""
-    mask = None if record.mask is None else _grid_of(manifest.root / record.mask.path)
-    if mask is None:
+    if record.mask is None:
         return ""
+    masks = [grid_of(manifest.root / path, record.mask.key) for path in record.mask.paths]
     found = []
     for channel, ref in record.images.items():
-        image = _grid_of(manifest.root / ref.path)
-        if image is None:
-            continue
+        image = grid_of(manifest.root / ref.path)
         whose = "its image" if len(record.images) == 1 else f"channel {channel}"
-        if mask[0] != image[0]:
-            found.append(f"has {_size(mask[0])} voxels and {whose} {_size(image[0])}")
-        elif (distance := _largest_distance(image, mask)) > 1:
-            found.append(f"lies up to {distance:.0f} voxels away from {whose}")
-    return f"the mask of {record.name} {', '.join(found)}" if found else ""
+        found += [problem for mask in masks if (problem := grid_mismatch(image, mask, whose=whose))]
+    return f"the mask of {record.name} {', '.join(dict.fromkeys(found))}" if found else ""
+
+
+def grid_mismatch(image: Grid | None, mask: Grid | None, *, tolerance: float = 1.0, whose: str = "its image") -> str:
+    """How a mask's grid differs from its image's, in words; "" when it does not, or a header does not tell.
+
+    Args:
+        image, mask: their grids.
+        tolerance: voxels that corners may lie apart.
+        whose: what the sentence calls the image.
+    """
+    if mask is None or image is None:
+        return ""
+    if mask[0] != image[0]:
+        return f"has {_size(mask[0])} voxels and {whose} {_size(image[0])}"
+    distance = _largest_distance(image, mask)
+    return f"lies up to {distance:.2g} voxels away from {whose}" if distance > tolerance else ""
 
 
 def _size(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
 
-_Grid = tuple[tuple[int, ...], Array | None]
+Grid = tuple[tuple[int, ...], Array | None]
+"""Shape (I, J[, K]) and affine; None for a picture's."""
 
 
-def _grid_of(path: Path) -> _Grid | None:
-    """Shape (I, J[, K]) and affine (None for pictures) from a header; None when it takes more than a header.
+def grid_of(path: Path, key: str | None = None) -> Grid | None:
+    """Shape and affine from a header, or of an image (its id is the key) in a COCO file.
 
-    A file that cannot be opened here gives None: the reader will say what is wrong with it.
+    None when it takes more than a header, or the file cannot be opened: the reader will say what is wrong with it.
     """
+    if coco.is_annotation_file(path):
+        return coco.load(path).shape_of(key or ""), None
     suffix = image_suffix(path.name)
     if path.is_dir():
         return None
@@ -126,7 +123,7 @@ def _grid_of(path: Path) -> _Grid | None:
     return _picture_grid(path) if suffix and not suffix.startswith((".d", ".i")) else None
 
 
-def _nifti_grid(path: Path) -> _Grid | None:
+def _nifti_grid(path: Path) -> Grid | None:
     import nibabel
 
     try:
@@ -139,7 +136,7 @@ def _nifti_grid(path: Path) -> _Grid | None:
     return tuple(int(n) for n in shape), np.asarray(file.affine, float) if located else None
 
 
-def _picture_grid(path: Path) -> _Grid | None:
+def _picture_grid(path: Path) -> Grid | None:
     import PIL.Image
 
     try:
@@ -150,7 +147,7 @@ def _picture_grid(path: Path) -> _Grid | None:
     return (size[1], size[0]) if turned else size, None
 
 
-def _largest_distance(image: _Grid, mask: _Grid) -> float:
+def _largest_distance(image: Grid, mask: Grid) -> float:
     """How far, in the image's voxels, the corners of two grids of one shape lie apart; 0 where a place is unknown."""
     if image[1] is None or mask[1] is None:
         return 0.0

@@ -15,14 +15,19 @@ import numpy as np
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts.answers import KIND_OF_TASK, check_task
 from osler.datasets.layouts.files import visible
+from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Manifest, Record, Split, Target
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, TooFew
 from osler.studies.geometry import Array
 
-__all__ = ["NAME", "read", "sniff"]
+__all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "medmnist"
+NEEDS: tuple[Need, ...] = (
+    Need("one .npz", lambda seen: seen.files.get(".npz") == 1),
+    Need("train_images and train_labels in it", lambda seen: False),
+)
 _SPLITS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 _ORGANS = "bladder|femur-left|femur-right|heart|kidney-left|kidney-right|liver|lung-left|lung-right|pancreas|spleen"
 _CLASSES = {

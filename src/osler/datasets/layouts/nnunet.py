@@ -12,13 +12,19 @@ from osler.datasets.layouts.answers import check_task
 from osler.datasets.layouts.decathlon import modality_of, read_json
 from osler.datasets.layouts.files import find_images, natural, reference, short_names
 from osler.datasets.layouts.masks import refuse_lossy
+from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 
-__all__ = ["NAME", "read", "sniff"]
+__all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "nnunet"
+NEEDS: tuple[Need, ...] = (
+    Need("dataset.json with channel_names and labels", lambda seen: seen.named("dataset.json")),
+    Need("imagesTr with a file per channel (case_0000.nii.gz)", lambda seen: seen.named("imagestr")),
+    Need("labelsTr with a mask per case", lambda seen: seen.named("labelstr")),
+)
 _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 
 

@@ -1,56 +1,97 @@
-"""Write a dataset as a CSV manifest that ``open_dataset`` reads back."""
+"""Write a dataset of whatever layout as a table that ``open_dataset`` reads back to the same dataset."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from os.path import relpath
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.manifest import ImageRef, Record
+from osler.datasets.layouts.cells import cell_of, layer_cell
+from osler.datasets.layouts.label_file import LabelFile, label_file_of
+from osler.datasets.manifest import Record
 from osler.errors import OutputExists, StorageError, UsageError
+from osler.extras import require
 
-__all__ = ["write_manifest_csv"]
+__all__ = ["SUFFIXES", "write_manifest"]
+
+SUFFIXES = (".csv", ".parquet")
 
 
-def write_manifest_csv(dataset: Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write one row per case, with its split and patient, and ``labels.json`` beside it for the names of masks' values.
+def write_manifest(dataset: Dataset, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+    """Write one row per case, and ``<table>.labels.json`` beside it.
 
-    Paths are written relative to the CSV.
+    The columns are those of ``csv_manifest``, with paths relative to the table; answers, splits, patients and every
+    further column are there. Images stay where they are.
+
+    Args:
+        dataset: of any layout.
+        path: ends in ``.csv`` or ``.parquet``.
+        overwrite: what is there already.
+
+    Returns:
+        The table and the label file.
 
     Raises:
-        UsageError: when cases are rows of an ``.npz``, which a table cannot point to.
+        UsageError: for another suffix, or a label that would be no column.
         OutputExists: when a file is there already and ``overwrite`` is False.
-        StorageError: when it cannot be written.
+        StorageError: when they cannot be written.
+        MissingExtra: for ``.parquet`` when pyarrow is not installed.
     """
     path = Path(path)
-    names = path.with_name("labels.json")
-    for file in (path, names) if dataset.labels.kind == "mask" else (path,):
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path.name} is no name of a manifest", remedy="let it end in .csv or .parquet")
+    files = (path, label_file_of(path))
+    for file in files:
         if file.exists() and not overwrite:
             raise OutputExists(f"{file} exists already", remedy="choose another name or allow overwriting")
-    rows = [_row(dataset, record, path.parent) for record in dataset]
+    folder = path.parent.resolve()
+    rows = [_row(dataset, record, folder) for record in dataset]
     columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = _csv if path.suffix.lower() == ".csv" else _parquet
+    manifest = dataset.manifest
+    about = LabelFile(name=manifest.name, modality=manifest.modality, labels=manifest.labels)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files[1].write_text(about.model_dump_json(indent=2) + "\n", "utf-8")
+        path.write_bytes(text(columns, rows))
+    except OSError as error:
+        raise StorageError.of(error, path) from error
+    return files
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    try:
-        path.write_text(text.getvalue(), "utf-8")
-        if dataset.labels.kind == "mask":
-            content = {str(label.value): label.name for label in dataset.labels.labels}
-            names.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise StorageError.of(error, path) from error
-    return path
+    return text.getvalue().encode("utf-8")
+
+
+def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes:
+    """Text columns, but a double for ``value`` and whole numbers for ``label_<name>``; empty cells are null."""
+    arrow = require("pyarrow", extra="parquet", purpose="a Parquet manifest")
+    parquet = require("pyarrow.parquet", extra="parquet", purpose="a Parquet manifest")
+    arrays = {}
+    for column in columns:
+        cells = [row.get(column) or None for row in rows]
+        if column == "value":
+            arrays[column] = arrow.array([None if c is None else float(c) for c in cells], arrow.float64())
+        elif column.startswith("label_"):
+            arrays[column] = arrow.array([None if c is None else int(c) for c in cells], arrow.int8())
+        else:
+            arrays[column] = arrow.array(cells, arrow.string())
+    sink = arrow.BufferOutputStream()
+    parquet.write_table(arrow.table(arrays), sink)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def _row(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
+    root = dataset.manifest.root
     single = list(record.images) == ["image"]
-    row = {
-        "image" if single else f"image_{channel}": _path(dataset, ref, folder) for channel, ref in record.images.items()
-    }
+    row = {"case": record.name}
+    row |= {"image" if single else f"image_{c}": cell_of(root, ref, folder) for c, ref in record.images.items()}
     row |= _answer(dataset, record, folder)
     for column in ("patient", "site", "split"):
         value = getattr(record, column)
@@ -58,20 +99,10 @@ def _row(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
     return row | {name: cell for name, cell in record.columns.items() if name not in row}
 
 
-def _path(dataset: Dataset, ref: ImageRef, folder: Path) -> str:
-    if ref.key is not None or ref.index is not None:
-        raise UsageError("a CSV manifest cannot point to rows of an .npz", remedy="give the .npz itself instead")
-    if ref.channel is not None:
-        raise UsageError(
-            "a CSV manifest cannot point to a channel of a file", remedy="save each channel to its own file"
-        )
-    return Path(relpath(dataset.path_of(ref), folder)).as_posix()
-
-
 def _answer(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
     labels, target = dataset.labels, record.target
     if record.mask is not None:
-        return {"mask": _path(dataset, record.mask, folder)}
+        return _mask(dataset, record, folder)
     if target is None:
         return {}
     if isinstance(target, tuple):
@@ -79,3 +110,14 @@ def _answer(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
     if labels.kind == "number":
         return {"value": repr(float(target))}
     return {"grade" if labels.kind == "grades" else "label": labels.names[int(target)]}
+
+
+def _mask(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
+    root, mask = dataset.manifest.root, record.mask
+    if mask is None or not mask.layers:
+        return {} if mask is None else {"mask": cell_of(root, mask, folder)}
+    names = dict(zip(dataset.labels.values, dataset.labels.names, strict=True))
+    cells: dict[str, list[str]] = {f"mask_{name}": [] for name in names.values()}
+    for layer in mask.layers:
+        cells[f"mask_{names[layer.value]}"].append(layer_cell(root, layer, folder))
+    return {column: "|".join(paths) for column, paths in cells.items()}

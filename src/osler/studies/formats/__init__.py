@@ -7,16 +7,38 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from osler.errors import OutputExists, PathNotFound, StorageError, Unreadable, Unsuitable, UsageError
-from osler.studies.formats import clip, dicom, edf, metaimage, nifti, npz, nrrd, raster, slide, wfdb
+from osler.studies.formats import (
+    clip,
+    dicom,
+    dicom_rtstruct,
+    dicom_seg,
+    edf,
+    metaimage,
+    nifti,
+    npz,
+    nrrd,
+    raster,
+    slide,
+    wfdb,
+)
 from osler.studies.formats._elsewhere import known_elsewhere
-from osler.studies.formats.base import Format, FramedFormat, SignalFormat, WritableFormat, has_suffix
+from osler.studies.formats.base import (
+    Format,
+    FramedFormat,
+    LabelFormat,
+    SignalFormat,
+    WritableFormat,
+    has_suffix,
+)
 from osler.studies.frames import Frames
 from osler.studies.image import Image
 from osler.studies.study import Signal
 
 __all__ = [
     "FORMATS",
+    "LABEL_FORMATS",
     "SIGNAL_FORMATS",
+    "label_format",
     "read_frames",
     "read_image",
     "read_labels",
@@ -28,6 +50,8 @@ __all__ = [
 # Suffixes first, a pyramid before the picture that it also is; DICOM, which often has none, looks into the file and
 # comes last.
 FORMATS: tuple[Format, ...] = (nifti, nrrd, metaimage, slide, raster, npz, clip, dicom)
+# Labels of another image; what they are of is for ``read_labels``, never for ``read_image``.
+LABEL_FORMATS: tuple[LabelFormat, ...] = (dicom_seg, dicom_rtstruct)
 SIGNAL_FORMATS: tuple[SignalFormat, ...] = (wfdb, edf)
 _WRITABLE: tuple[WritableFormat, ...] = (nifti, nrrd, metaimage, raster, npz)
 _FRAMED: tuple[FramedFormat, ...] = (nifti, nrrd, metaimage, raster, clip)
@@ -57,12 +81,35 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
     return _known_format(Path(path), key).read(Path(path), key=key, index=index)
 
 
-def read_labels(path: str | Path, *, key: str | None = None, index: int | None = None) -> Image:
+def read_labels(
+    path: str | Path, *, key: str | None = None, index: int | None = None, onto: Image | None = None
+) -> Image:
     """Read one mask: one channel of whole numbers as the file writes them; arguments and errors as ``read_image``.
 
     Palette pictures give their indices, not their colours. A JPEG is refused: its compression changes labels.
+    Of a DICOM SEG or RTSTRUCT, ``key`` names one structure, and ``onto`` is the image on whose grid the mask shall lie:
+    contours need one, and a SEG may hold less than all slices. Other files have their grid, and do not use it.
     """
-    return _known_format(Path(path), key).read_labels(Path(path), key=key, index=index)
+    path = Path(path)
+    known = _known_format(path, key)
+    found = label_format(path) if known is dicom else None
+    if found is None:
+        return known.read_labels(path, key=key, index=index)
+    return found.read_labels(_only_file(path), key=key, index=index, onto=onto)
+
+
+def label_format(path: str | Path) -> LabelFormat | None:
+    """Who reads a DICOM SEG or RTSTRUCT, or the only file of a folder; None for anything else."""
+    file = _only_file(Path(path))
+    return next((one for one in LABEL_FORMATS if one.sniff(file)), None)
+
+
+def _only_file(path: Path) -> Path:
+    """A folder with one file stands for that file."""
+    if not path.is_dir():
+        return path
+    files = [file for file in path.iterdir() if not file.name.startswith(".")]
+    return files[0] if len(files) == 1 else path
 
 
 def read_frames(path: str | Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:

@@ -18,7 +18,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +30,13 @@ from osler.errors import GeometryError, Unreadable, Unsuitable
 from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.structures import StructureSet
 from osler.studies.study import Signal
 
 __all__ = [
     "Format",
     "FramedFormat",
+    "LabelFormat",
     "SignalFormat",
     "WritableFormat",
     "as_labels",
@@ -126,6 +128,42 @@ class SignalFormat(Protocol):
 
         Raises:
             StudyError: naming the file, the reason and the remedy.
+        """
+
+
+class LabelFormat(Protocol):
+    """A module in this folder that reads files which hold labels of another image and no image themselves."""
+
+    NAME: str
+    SOP_CLASSES: tuple[str, ...]
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the path is of this format; cheap."""
+
+    def read_structures(self, path: Path) -> StructureSet:
+        """What the file holds and which images it refers to.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+    def numbers_in(self, path: Path) -> frozenset[int]:
+        """The numbers of the structures that are there, and not only named."""
+
+    def read_labels(
+        self, path: Path, *, key: str | None = None, index: int | None = None, onto: Image | None = None
+    ) -> Image:
+        """All structures, or those called ``key``, as one mask on the grid of ``onto``.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+    def read_masks(self, path: Path, *, onto: Image | None = None) -> Callable[[int], Array]:
+        """Parse the file once; from a structure's number to its voxels, (I, J[, K]) bool on the grid of ``onto``.
+
+        Raises:
+            StudyError: when it cannot be read; the function too, when a structure does not lie on the grid.
         """
 
 

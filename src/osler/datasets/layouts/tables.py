@@ -1,0 +1,122 @@
+"""Tables of clinical values without images: recognised, so that the answer says what they are.
+
+Osler has no tasks for tables yet. A table that has images beside it and says so is a manifest (``csv_manifest``).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from osler.datasets.layouts.files import visible
+from osler.datasets.layouts.needs import Need, look
+from osler.datasets.plan import TaskName
+from osler.errors import DatasetError
+
+__all__ = ["NAME", "NEEDS", "ClinicalTable", "list_tables", "read", "sniff"]
+
+NAME: str = "tables"
+NEEDS: tuple[Need, ...] = ()  # nobody who asks for images is helped by it
+_SUFFIXES = (".data", ".csv", ".tsv")
+_DELIMITERS = (",", ";", "\t")
+_FEWEST_COLUMNS = 3
+_MISSING = {"", "?", "NA", "N/A", "n/a", "nan", "NaN", "null", "-9", "-9.0"}
+# UCI "Heart Disease" (https://archive.ics.uci.edu/dataset/45): files without a header, the diagnosis last.
+_HEART = "processed."
+_HEART_COLUMNS = 14
+_HEART_SITES = ("cleveland", "hungarian", "switzerland", "va")
+
+
+@dataclass(frozen=True)
+class ClinicalTable:
+    """A table: ``header`` is empty when its first line is values; ``missing`` is the share of cells without one."""
+
+    path: Path
+    rows: tuple[tuple[str, ...], ...]
+    header: tuple[str, ...]
+    missing: float
+
+    @property
+    def columns(self) -> int:
+        """How many columns it has."""
+        return len(self.rows[0])
+
+
+def sniff(path: Path) -> str | None:
+    """A folder without images in which every table has rows of one length."""
+    if not path.is_dir() or not any(p.suffix.lower() in _SUFFIXES for p in visible(path)):
+        return None
+    if look(path).images:
+        return None
+    tables = list_tables(path)
+    return f"{len(tables)} tables such as {tables[0].path.name}" if tables else None
+
+
+def read(path: Path, task: TaskName | None) -> NoReturn:
+    """Says what is there.
+
+    Raises:
+        DatasetError: always: there are no images.
+    """
+    tables = list_tables(path)
+    raise DatasetError(
+        f"{path.name} holds {_heart_disease(tables) or _described(tables)}, and no images",
+        remedy="Osler has no tasks for tables yet; beside images, a manifest.csv with these columns gives subgroups",
+    )
+
+
+def list_tables(path: Path) -> list[ClinicalTable]:
+    """The tables that lie directly in a folder."""
+    found = (_table(p) for p in visible(path) if p.is_file() and p.suffix.lower() in _SUFFIXES)
+    return [table for table in found if table is not None]
+
+
+def _table(path: Path) -> ClinicalTable | None:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    rows = [tuple(cell.strip() for cell in row) for row in csv.reader(lines, delimiter=delimiter) if row]
+    if len(rows) < 2 or len(rows[0]) < _FEWEST_COLUMNS or len({len(row) for row in rows}) > 1:
+        return None
+    header = () if any(_is_value(cell) for cell in rows[0]) else rows[0]
+    rows = rows[1:] if header else rows
+    cells = [cell for row in rows for cell in row]
+    return ClinicalTable(path, tuple(rows), header, sum(cell in _MISSING for cell in cells) / max(1, len(cells)))
+
+
+def _is_value(cell: str) -> bool:
+    return cell in _MISSING or cell.lstrip("-").replace(".", "").isdigit()
+
+
+def _described(tables: Sequence[ClinicalTable]) -> str:
+    listed = [
+        f"{t.path.name} ({len(t.rows)} rows, {t.columns} columns{'' if t.header else ' without names'}, "
+        f"{100 * t.missing:.0f} % missing)"
+        for t in tables[:6]
+    ]
+    return f"{len(tables)} tables: " + ", ".join(listed) + (" ..." if len(tables) > 6 else "")
+
+
+def _heart_disease(tables: Sequence[ClinicalTable]) -> str:
+    """UCI's heart disease set, known by its file names and columns; "" for anything else."""
+    sites = {t.path.name.split(".")[1]: t for t in tables if t.path.name.startswith(_HEART)}
+    hospitals = [sites[name] for name in _HEART_SITES if name in sites]
+    if not hospitals or any(t.columns != _HEART_COLUMNS or t.header for t in sites.values()):
+        return ""
+    patients = [row for table in hospitals for row in table.rows]
+    ill = sum(float(row[-1]) >= 1 for row in patients)  # hungarian has a 0 that a table program made 0.4
+    listed = ", ".join(f"{t.path.name.split('.')[1]} {len(t.rows)}" for t in hospitals)
+    missing = sum(t.missing * len(t.rows) for t in hospitals) / len(patients)
+    text = (
+        f"the UCI heart disease tables: clinical values (age, sex, chest pain, blood pressure, cholesterol ... in "
+        f"{_HEART_COLUMNS} columns without names, {100 * missing:.0f} % missing as ?, -9 or nothing) of "
+        f"{len(patients)} patients at {len(hospitals)} hospitals ({listed}), {ill} with a diagnosis above 0"
+    )
+    extra = sites.get("statlog")
+    return text + (f"; statlog ({len(extra.rows)}) repeats patients of cleveland" if extra else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import PIL.Image
+
 from dicom_label_samples import write_seg, write_series
 
 RNG = np.random.default_rng(0)

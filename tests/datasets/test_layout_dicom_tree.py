@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_label_samples import OBLIQUE, Series, write_rtstruct, write_seg, write_series
 
+from dicom_label_samples import OBLIQUE, Series, write_rtstruct, write_seg, write_series
 from osler.datasets.layouts import dicom_tree, open_dataset, write_manifest
 from osler.errors import DatasetError, NoLabels, Unsuitable, UsageError
 from osler.studies.formats import write_image
@@ -207,7 +207,7 @@ def test_a_mask_of_nifti_and_a_structure_of_dicom_do_not_mix_unnamed(tmp_path: P
     write_image(Image(LESION[None].astype(np.uint8), np.eye(4)), tmp_path / "lesion.nii.gz")
     (tmp_path / "manifest.csv").write_text("image,mask_organ,mask_lesion\nct,s.dcm#structure=1,lesion.nii.gz\n")
     dataset = open_dataset(tmp_path)
-    with pytest.raises(Unsuitable, match="lesion.nii.gz lies beside DICOM structures and names none"):
+    with pytest.raises(Unsuitable, match=r"lesion\.nii\.gz lies beside DICOM structures and names none"):
         dataset.load(dataset.records[0])
 
 

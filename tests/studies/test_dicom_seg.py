@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_label_samples import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Series, write_seg, write_series
 
+from dicom_label_samples import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Series, write_seg, write_series
 from osler.errors import GeometryError, StudyError, Unknown, Unreadable, Unsuitable
 from osler.studies.formats import dicom_seg, read_image, read_labels
 from osler.studies.image import Image

@@ -14,7 +14,7 @@ from osler.assurance.sections import by_label, charts, headline, subgroups, tabl
 from osler.assurance.wording import NO_VALUE, headline_sentences, shown
 from osler.errors import StorageError, Unsuitable
 
-__all__ = ["page_html", "write_page"]
+__all__ = ["document", "page_html", "write_page"]
 
 _WORST_ROWS = 20
 _WORST_PATIENTS = 10
@@ -89,7 +89,18 @@ def page_html(
         _definitions(evaluation),
         _footer(evaluation),
     ]
-    style = files("osler.assurance").joinpath("page.css").read_text(encoding="utf-8")
+    return document(heading, body)
+
+
+def document(heading: str, body: Sequence[str], *, style: str = "") -> str:
+    """A whole page that loads nothing and runs nothing.
+
+    Args:
+        heading: the title of the window.
+        body: parts of HTML; empty ones are left out.
+        style: CSS behind that of all pages.
+    """
+    style = files("osler.assurance").joinpath("page.css").read_text(encoding="utf-8") + style
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'

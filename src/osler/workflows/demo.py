@@ -114,7 +114,7 @@ def demo(
         cancel=cancel,
     )
     places = {
-        "what is in the data": inspection / "cases.png",
+        "what is in the data": inspection / "index.html",
         "how the training went": trained.run_folder / "fold0" / "curves.png",
         "its figures on patients left out of training": trained.run_folder / "evaluation" / "index.html",
     }

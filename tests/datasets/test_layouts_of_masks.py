@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from layout_samples import bids, coco, mask_picture, masks_per_class, picture, square, voc, voc_boxes, volume
 
+from layout_samples import bids, coco, mask_picture, masks_per_class, picture, square, voc, voc_boxes, volume
 from osler.datasets.layouts import open_dataset
 from osler.errors import DatasetError, GridMismatch, NoLabels, UsageError
 

@@ -35,7 +35,7 @@ def test_import_of_signals_is_a_list_of_records(shared, tmp_path, capsys):
     assert "8 cases, layout wfdb, patients 8, signals, N, V" in capsys.readouterr().out
     rows = file.read_text().splitlines()
     assert rows[0] == "case,signal,annotations,patient,leads,rate_hz,seconds,beats_N,beats_V"
-    assert rows[1].endswith(",100,MLII,360,1805.556,2271,1")
+    assert rows[1].endswith(",100,MLII,360,1805.556,2272,1")
     assert main(["inspect", str(file)]) == 2
     assert "lists 8 signals and no images" in capsys.readouterr().err
 

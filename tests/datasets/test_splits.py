@@ -206,13 +206,13 @@ def test_images_are_compared_once_when_what_was_found_is_handed_on(tmp_path, mon
 def test_ten_thousand_images_are_compared_in_seconds():
     import time
 
-    from osler.datasets.duplicates import _close_pairs
+    from osler.datasets.duplicates import CLOSE
 
     rng = np.random.default_rng(0)
     hashes = list(np.where(rng.random((10_000, 255)) < 0.5, 1, -1).astype(np.int8))
     hashes[7777] = hashes[1234]
     start = time.process_time()
-    assert _close_pairs(hashes, range(10_000)) == [(1234, 7777)]
+    assert close_pairs(hashes, range(10_000), CLOSE) == [(1234, 7777, 0)]
     assert time.process_time() - start < 10
 
 

@@ -109,7 +109,7 @@ def test_a_truncated_file_is_said_to_be_so_in_plain_words(tmp_path: Path, suffix
     path = _save(np.random.default_rng(0).integers(0, 99, (20, 20, 20)).astype(np.uint8), tmp_path / f"cut{suffix}")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(Unreadable, match=r"cut.*truncated") as told:
+    with pytest.raises(Unreadable, match=r"truncated|cut off|ends too early") as told:
         read_image(path)
     assert told.value.remedy == "copy or export it again"
     assert not any(word in told.value.problem for word in ("Error", "marker", "Expected", "object"))

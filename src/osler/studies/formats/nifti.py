@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def sniff(path: Path) -> bool:
     """Whether the name ends in ``.nii`` or ``.nii.gz``, or it is the ``.hdr`` of a pair (Analyze's too)."""
     if has_suffix(path, (".nii", ".nii.gz")):
         return True
-    return has_suffix(path, (".hdr", ".hdr.gz")) and (_version(_head(path)) > 0 or path.stat().st_size == 0)
+    if not has_suffix(path, (".hdr", ".hdr.gz")):
+        return False
+    try:
+        return _version(_head(path)) > 0 or path.stat().st_size == 0
+    except (OSError, EOFError, zlib.error):
+        return True  # reading says what is wrong with it
 
 
 def read(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
@@ -106,14 +112,15 @@ def _read(path: Path) -> Volumes:
 
 
 def _head(path: Path) -> bytes:
-    """The first 540 bytes, decompressed."""
+    """The first 540 bytes, decompressed.
+
+    Raises:
+        OSError, EOFError: when they cannot be decompressed.
+    """
     if not path.name.lower().endswith(".gz"):
         return peek(path, 540)
-    try:
-        with _bytes.open_inflated(path) as file:
-            return file.read(540)
-    except (OSError, EOFError):
-        return b""
+    with _bytes.open_inflated(path) as file:
+        return file.read(540)
 
 
 def _version(head: bytes) -> int:

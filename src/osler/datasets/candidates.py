@@ -293,7 +293,7 @@ def _mask_batch(patch: Sequence[int], dimensions: int, hardware: Hardware) -> in
         return max(2, min(32 if dimensions == 2 else 8, int(4 * 128**dimensions / voxels)))
     # enough voxels for a step's gradient; more only make steps slower
     if dimensions == 3:
-        return max(1, min(8, round(180_000 / voxels)))
+        return max(2, min(8, round(180_000 / voxels)))
     return max(2, min(32, round(4 * 128**2 / voxels)))
 
 

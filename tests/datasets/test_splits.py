@@ -206,7 +206,7 @@ def test_images_are_compared_once_when_what_was_found_is_handed_on(tmp_path, mon
 def test_ten_thousand_images_are_compared_in_seconds():
     import time
 
-    from osler.datasets.duplicates import CLOSE
+    from osler.datasets.duplicates import CLOSE, close_pairs
 
     rng = np.random.default_rng(0)
     hashes = list(np.where(rng.random((10_000, 255)) < 0.5, 1, -1).astype(np.int8))

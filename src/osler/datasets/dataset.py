@@ -104,13 +104,22 @@ class Dataset:
         Raises:
             StudyError: when an image cannot be read or its channels lie on different grids.
         """
-        images = {name: self._with_modality(image) for name, image in self._read_all(record).items()}
-        shapes = {image.shape for image in images.values()}
+        case = self.read_case(record)
+        shapes = {image.shape for image in case.study.images.values()}
         if len(shapes) > 1:
             raise Unsuitable(
                 f"the channels of {record.name} have different shapes {sorted(shapes)}",
                 remedy="resample them onto one grid first",
             )
+        return case
+
+    def read_case(self, record: Record) -> Case:
+        """``load`` without comparing the channels: for whoever looks for all faults of a case.
+
+        Raises:
+            StudyError: when an image cannot be read.
+        """
+        images = {name: self._with_modality(image) for name, image in self._read_all(record).items()}
         mask = None if record.mask is None else self.read_mask(record.mask)
         return Case(Study(name=record.name, images=images), record, mask)
 

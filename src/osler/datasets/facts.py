@@ -94,7 +94,7 @@ def look(dataset: Dataset, record: Record, *, intensities: bool = True, digest: 
     Raises:
         StudyError: when it cannot be read.
     """
-    case = dataset.load(record)
+    case = dataset.read_case(record)
     first = case.study.image
     order, flips = _orientation(first)
     faults = [*_channel_faults(case, dataset.manifest.channels), *_mask_faults(case, dataset.labels)]

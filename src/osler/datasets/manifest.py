@@ -61,6 +61,7 @@ class Manifest(BaseModel):
 
     ``layout`` names what recognised it. ``patients`` says how patients are known: from the data ("given"), by a
     regular expression ("pattern"), or not ("unknown": near-duplicates are kept together and every page says so).
+    ``dealt`` names the splits that Osler dealt out; those that came with the data are not among them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,3 +75,4 @@ class Manifest(BaseModel):
     channels: tuple[str, ...] = ("image",)
     patients: Literal["given", "pattern", "unknown"] = "unknown"
     proposed_pattern: str | None = None
+    dealt: tuple[Split, ...] = ()

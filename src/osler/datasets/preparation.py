@@ -1,6 +1,6 @@
 """From a study's images to the array that a network sees, and back. Training and inference both use exactly this.
 
-    colours ─▶ intensities' limits ─▶ upright (gantry tilt) ─▶ orientation ─▶ clip ─▶ resample ─▶ subtract mean, divide by std ─▶ pad
+    colours ─▶ limits ─▶ upright (gantry tilt) ─▶ orientation ─▶ clip ─▶ resample ─▶ subtract mean, divide by std ─▶ pad
 
 A ``Trace`` remembers what was done to the grid, so that a network's answer goes back onto the source grid exactly.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from osler.datasets.labels import LabelSet
+from osler.datasets.modality import check_modality
 from osler.datasets.plan import GridPlan, NormalisationPlan, Plan
 from osler.errors import GridMismatch, PlanError, Unsuitable
 from osler.studies.geometry import Array, flip_and_permute, orientation_transform, spacing_of
@@ -39,7 +40,6 @@ _SAME_GRID = 0.5
 """Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
 _PERCENTILE_VOXELS = 1 << 22
 """Percentiles of larger images come from every n-th voxel."""
-_XRAY = {"CR", "DX", "RG"}
 
 
 @dataclass(frozen=True)
@@ -253,11 +253,7 @@ def _check_image(image: Image, plan: Plan, name: str) -> None:
             f"channel {name} is {image.dimensions}D with shape {image.shape}, the plan is for {plan.dimensions}D",
             remedy=f"give {plan.dimensions}D images",
         )
-    if plan.modality and image.modality and _family(plan.modality) != _family(image.modality):
-        raise Unsuitable(
-            f"channel {name} is of modality {image.modality}, the plan is for {plan.modality}",
-            remedy=f"give {plan.modality} studies",
-        )
+    check_modality(image, plan, name)
     known = plan.grid.spacing_known
     if plan.grid.resize == "spacing" and known is not None and known != image.spacing_known:
         has, needs = ("pixels", "millimetres") if known else ("millimetres", "pixels")
@@ -265,10 +261,6 @@ def _check_image(image: Image, plan: Plan, name: str) -> None:
             f"the spacing of channel {name} is in {has}, the plan's in {needs}",
             remedy="give studies with the same kind of header as those of training",
         )
-
-
-def _family(modality: str) -> str:
-    return "X-ray" if modality in _XRAY else modality
 
 
 def _difference(shape: tuple[int, ...], affine: Array, spacing_known: bool, other: Image) -> str:

@@ -134,7 +134,10 @@ def _problem(
 def _faults(facts: Sequence[CaseFacts]) -> list[Problem]:
     problems = []
     for kind, (severity, what, remedy) in _FAULTS.items():
-        found = {fact.name: fault.text for fact in facts for fault in fact.faults if fault.kind == kind}
+        found: dict[str, str] = {}
+        for fact in facts:
+            texts = [fault.text for fault in fact.faults if fault.kind == kind]
+            found |= {fact.name: "; ".join(texts)} if texts else {}
         if found:
             problems.append(_problem(severity, what, found, remedy, details=found if kind != "empty" else {}))
     return problems

@@ -11,15 +11,16 @@ from pydantic import BaseModel, ConfigDict
 from osler.datasets.dataset import Dataset
 from osler.datasets.facts import CaseFacts, look
 from osler.datasets.fingerprint import Fingerprint
-from osler.datasets.layouts import open_dataset
+from osler.datasets.layouts import list_dataset
 from osler.datasets.manifest import Record
 from osler.datasets.measure import choose, fingerprint_of
 from osler.datasets.parallel import in_threads
 from osler.datasets.plan import Plan, TaskName
 from osler.datasets.planner import make_plan
 from osler.datasets.problems import Duplicates, Problem, count_labels, find_duplicates, find_problems
-from osler.errors import GridMismatch, OutputExists, PlanError, StorageError, StudyError, TooFew, UsageError
+from osler.errors import GridMismatch, OutputExists, PlanError, StudyError, TooFew, UsageError
 from osler.progress import CancelToken, Progress, Silent
+from osler.report.files import output_folder, put
 
 __all__ = ["BUDGET_S", "Inspection", "inspect"]
 
@@ -28,6 +29,7 @@ BUDGET_S = 900.0
 _INTENSITIES = 200
 _TILES = 24
 _SHOWN = 5
+_SHOWN_ERRORS = 20
 _FILES = ("inspection.json", "cases.png")
 
 
@@ -102,7 +104,15 @@ def inspect(
     progress = progress or Silent()
     if output is not None:
         _check_free(Path(output))
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, task=task, patient=patient)
+    dataset = data if isinstance(data, Dataset) else list_dataset(data, task=task, patient=patient)
+    place = None if output is None else Path(output)
+    with output_folder(place):
+        return _inspected(dataset, task, place, progress, cancel)
+
+
+def _inspected(
+    dataset: Dataset, task: TaskName | None, output: Path | None, progress: Progress, cancel: CancelToken | None
+) -> Inspection:
     facts, unreadable = _read(dataset, progress, cancel)
     problems = list(find_problems(dataset, facts, unreadable))
     fingerprint, plan = _plan(dataset, facts, unreadable, task, problems)
@@ -124,7 +134,7 @@ def inspect(
         duplicates=find_duplicates(dataset, facts),
         plan=plan,
     )
-    return inspection if output is None else _write(inspection, dataset, facts, Path(output))
+    return inspection if output is None else _write(inspection, dataset, facts, output)
 
 
 def _read(dataset: Dataset, progress: Progress, cancel: CancelToken | None) -> tuple[list[CaseFacts], dict[str, str]]:
@@ -181,12 +191,6 @@ def _check_free(output: Path) -> None:
 
 
 def _write(inspection: Inspection, dataset: Dataset, facts: Sequence[CaseFacts], folder: Path) -> Inspection:
-    from osler.report.files import put
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {folder}: {error.strerror}", remedy="give another --output") from error
     files = (folder / _FILES[0], folder / _FILES[1])
     usable = {fact.name for fact in facts if fact.usable}
     shown = _examples([record for record in dataset.records if record.name in usable])
@@ -268,8 +272,10 @@ def _listed(counts: dict[str, int]) -> str:
 def _some_names(problem: Problem) -> str:
     if not problem.cases:
         return ""
+    most = _SHOWN_ERRORS if problem.severity == "error" else _SHOWN
     shown = [
         f"{name} ({problem.details[name].rstrip('.')})" if name in problem.details else name
-        for name in problem.cases[:_SHOWN]
+        for name in problem.cases[:most]
     ]
-    return f": {', '.join(shown)}" + (" ..." if len(problem.cases) > _SHOWN else "")
+    rest = len(problem.cases) - most
+    return f": {', '.join(shown)}" + (f" and {rest} more (all with --json)" if rest > 0 else "")

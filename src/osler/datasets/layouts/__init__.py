@@ -16,7 +16,15 @@ from osler.datasets.layouts.written import write_manifest_csv
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels, PathNotFound, Unknown, UnknownLayout
 
-__all__ = ["LAYOUTS", "NO_PATIENTS", "Layout", "open_dataset", "propose_pattern", "write_manifest_csv"]
+__all__ = [
+    "LAYOUTS",
+    "NO_PATIENTS",
+    "Layout",
+    "list_dataset",
+    "open_dataset",
+    "propose_pattern",
+    "write_manifest_csv",
+]
 
 # In the order in which they are asked: what a file says comes before what folder names suggest.
 LAYOUTS: tuple[Layout, ...] = (csv_manifest, medmnist, nnunet, decathlon, image_mask_folders, class_folders)
@@ -30,7 +38,7 @@ def open_dataset(
     layout: str | None = None,
     name: str | None = None,
 ) -> Dataset:
-    """List a labelled dataset, whatever its layout.
+    """List a labelled dataset, whatever its layout, and look in the headers whether masks fit their images.
 
     Args:
         path: a folder or a file (``.csv``, ``.npz``).
@@ -43,13 +51,27 @@ def open_dataset(
     Raises:
         PathNotFound: when there is nothing at ``path``.
         DatasetError: when the layout is not recognised (with what was seen), or the data is not usable, and why.
+        GridMismatch: when masks do not lie on the grids of their images.
         UsageError: when ``task``, ``patient`` or ``layout`` does not fit the data.
     """
+    dataset = list_dataset(path, task=task, patient=patient, layout=layout, name=name)
+    check_grids(dataset.manifest)
+    return dataset
+
+
+def list_dataset(
+    path: str | Path,
+    *,
+    task: TaskName | None = None,
+    patient: str | None = None,
+    layout: str | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """``open_dataset`` for inspection, which reads every case and tells all faults: grids are not compared here."""
     path = Path(path).expanduser()
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     manifest = _chosen(path, layout).read(path.resolve(), task)
-    check_grids(manifest)
     if name:
         manifest = manifest.model_copy(update={"name": name})
     return Dataset(_with_patients(manifest, patient))

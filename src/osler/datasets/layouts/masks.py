@@ -19,6 +19,7 @@ from osler.studies.geometry import Array, spacing_of
 __all__ = ["all_values", "check_grids", "refuse_lossy", "values_in"]
 
 _MOST_VALUES = 64
+_MOST_TOLD = 20  # cases in one error
 _THREADS = 8
 
 
@@ -74,28 +75,35 @@ def check_grids(manifest: Manifest) -> None:
     """Every mask must lie on the grid of its image, and every channel too, as far as headers tell.
 
     Raises:
-        GridMismatch: naming the first case for which that is not so.
+        GridMismatch: naming all cases for which that is not so.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        for problem in pool.map(lambda record: _mismatch(manifest, record), manifest.records):
-            if problem:
-                raise GridMismatch(problem, remedy="export the mask on the grid of its image (same size and position)")
+        problems = [p for p in pool.map(lambda record: _mismatch(manifest, record), manifest.records) if p]
+    if problems:
+        count = "" if len(problems) == 1 else f"{len(problems)} of {len(manifest.records)} masks do not fit: "
+        rest = len(problems) - _MOST_TOLD
+        raise GridMismatch(
+            count + "; ".join(problems[:_MOST_TOLD]) + (f"; and {rest} more" if rest > 0 else ""),
+            remedy="export each mask on the grid of its image (same size and position); osler inspect lists all faults",
+        )
 
 
 def _mismatch(manifest: Manifest, record: Record) -> str:
-    if record.mask is None:
+    """In words how a mask and the channels of its image differ; "" when they do not."""
+    mask = None if record.mask is None else _grid_of(manifest.root / record.mask.path)
+    if mask is None:
         return ""
-    mask = _grid_of(manifest.root / record.mask.path)
-    for ref in record.images.values():
+    found = []
+    for channel, ref in record.images.items():
         image = _grid_of(manifest.root / ref.path)
-        if mask is None or image is None:
+        if image is None:
             continue
+        whose = "its image" if len(record.images) == 1 else f"channel {channel}"
         if mask[0] != image[0]:
-            return f"the mask of {record.name} has {_size(mask[0])} voxels and its image {_size(image[0])}"
-        distance = _largest_distance(image, mask)
-        if distance > 1:
-            return f"the mask of {record.name} lies up to {distance:.0f} voxels away from its image"
-    return ""
+            found.append(f"has {_size(mask[0])} voxels and {whose} {_size(image[0])}")
+        elif (distance := _largest_distance(image, mask)) > 1:
+            found.append(f"lies up to {distance:.0f} voxels away from {whose}")
+    return f"the mask of {record.name} {', '.join(found)}" if found else ""
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -42,7 +42,7 @@ def write_manifest_csv(dataset: Dataset, path: str | Path, *, overwrite: bool = 
             content = {str(label.value): label.name for label in dataset.labels.labels}
             names.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", remedy="choose another place") from error
+        raise StorageError.of(error, path) from error
     return path
 
 

@@ -77,9 +77,7 @@ def _put(path: Path, data: bytes) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}", remedy="free space or choose another place"
-        ) from error
+        raise StorageError.of(error, path) from error
 
 
 def _format_of(path: Path) -> Format | None:

@@ -12,6 +12,7 @@ section in ``docs/reference/formats.md``.
 
 from __future__ import annotations
 
+import gzip
 import re
 import struct
 import zipfile
@@ -130,10 +131,23 @@ def reading(path: Path, kind: str) -> Iterator[None]:
             raise
         raise GeometryError(f"{path}: {error.problem}", remedy=error.remedy) from error
     except _PARSER_ERRORS as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        raise Unreadable(
-            f"{path} cannot be read as {kind}: {reason}", remedy="it is damaged or something else; export it again"
-        ) from error
+        plain = _in_plain_words(error)
+        reason = plain or " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        remedy = "copy or export it again" if plain else "it is damaged or something else; export it again"
+        raise Unreadable(f"{path} cannot be read as {kind}: {reason}", remedy=remedy) from error
+
+
+def _in_plain_words(error: Exception) -> str:
+    """What Python's own readers of compressed and binary data mean; "" for other errors, which say it themselves."""
+    if isinstance(error, EOFError):
+        return "the file is truncated, its data end too early"
+    if isinstance(error, gzip.BadGzipFile) and "Not a gzipped file" in str(error):
+        return "it is not compressed as its name says"
+    if isinstance(error, gzip.BadGzipFile | zlib.error):
+        return "its compressed data are damaged"
+    if isinstance(error, zipfile.BadZipFile):
+        return "the archive is truncated or damaged"
+    return "its header is truncated or damaged" if isinstance(error, struct.error) else ""
 
 
 def as_labels(image: Image, path: Path) -> Image:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +96,23 @@ def _load(path: Path) -> nibabel.Nifti1Image:
     is_second = int.from_bytes(data[:4], "little") == 540 or int.from_bytes(data[:4], "big") == 540
     kind = nibabel.Nifti2Image if is_second else nibabel.Nifti1Image
     try:
-        return kind.from_stream(io.BytesIO(data))
+        file = kind.from_stream(io.BytesIO(data))
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise Unreadable(f"{path} is not a NIfTI file: {error}", remedy="export it again as NIfTI") from error
     except nibabel.wrapstruct.WrapStructError as error:
-        raise Unreadable(f"{path} has a damaged NIfTI header", remedy="export it again") from error
+        raise Unreadable(f"{path} has a truncated or damaged NIfTI header", remedy="copy or export it again") from error
+    _check_length(file.dataobj, len(data), path)
+    return file
+
+
+def _check_length(voxels: Any, length: int, path: Path) -> None:
+    """Compare what the header promises with the bytes that there are."""
+    needed = int(voxels.offset) + math.prod(voxels.shape) * int(voxels.dtype.itemsize)
+    if length < needed:
+        raise Unreadable(
+            f"{path} is truncated: it holds {length} of the {needed} bytes that its header promises",
+            remedy="copy or export it again",
+        )
 
 
 def _channels_first(voxels: Array, path: Path) -> Array:

@@ -305,6 +305,7 @@ def test_an_enhanced_file_of_several_volumes_gives_each(tmp_path: Path) -> None:
     assert read_image(path, key="b1000").array[0, 0, 0].tolist() == [1000, 1005, 1010]
     assert read_image(path, key="b0").array[0, 0, 0].tolist() == [0, 5, 10]
     assert [study.name for study in find_studies([tmp_path])] == ["dwi-b0", "dwi-b1000"]
+    assert [int(study.read("image").array.min()) for study in find_studies([path])] == [0, 1000]
 
 
 def test_an_enhanced_file_without_a_place_for_each_frame_is_refused(tmp_path: Path) -> None:

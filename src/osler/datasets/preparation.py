@@ -1,6 +1,6 @@
 """From a study's images to the array that a network sees, and back. Training and inference both use exactly this.
 
-    colours ─▶ intensities' limits ─▶ upright (gantry tilt) ─▶ orientation ─▶ clip ─▶ resample ─▶ normalise ─▶ pad
+    colours ─▶ limits ─▶ upright (gantry tilt) ─▶ orientation ─▶ clip ─▶ resample ─▶ subtract mean, divide by std ─▶ pad
 
 A ``Trace`` remembers what was done to the grid, so that a network's answer goes back onto the source grid exactly.
 """

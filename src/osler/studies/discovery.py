@@ -4,8 +4,9 @@ Rules:
 - A file is a study, whatever its suffix: one that cannot be read is reported, not passed over.
 - The DICOM files of a folder and below are grouped by their headers (``formats.dicom_index``): every volume is a study,
   and every single image (X-ray, ultrasound) and film. Localizers beside a volume of their series are left out. A series
-  that is alone in its folder is named as the folder, a single image as its file, any other as the folder with what
-  tells it apart.
+  that is alone in its folder is named as the folder, a single image among others as its file, any other as the folder
+  with what tells it apart. A lone file that states no series, as one that only has a DICOM file's suffix, is named as
+  the file.
 - Any folder gives every study below it: DICOM, and files of a known format; other files are passed over there (notes,
   tables, DICOM objects that are no images), as are hidden ones. A DICOM file that cannot be read is a study of its own,
   so that reading it says why, unless its folder holds one series: then it spoils that.
@@ -27,7 +28,7 @@ from pathlib import Path
 from osler.errors import PathNotFound, UsageError
 from osler.studies.formats import read_image, sniff
 from osler.studies.formats.base import stem_of
-from osler.studies.formats.dicom_index import DicomImage, DicomIndex, DicomSeries, index_folder
+from osler.studies.formats.dicom_index import DicomImage, DicomIndex, DicomSeries, index_files, index_folder
 from osler.studies.image import Image
 
 __all__ = ["Found", "channel_of", "find_studies"]
@@ -74,7 +75,7 @@ def find_studies(paths: Sequence[str | Path]) -> list[Found]:
     for path in map(Path, paths):
         if not path.exists():
             raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
-        for study in _group([path]) if path.is_file() else _in_folder(path):
+        for study in _of_file(path) if path.is_file() else _in_folder(path):
             found.setdefault((*(file.resolve() for file in study.files), *study.keys.values()), study)
     return _uniquely_named(list(found.values()))
 
@@ -85,8 +86,17 @@ def channel_of(path: Path) -> tuple[str, str] | None:
     return (match["study"], match["channel"]) if match and sniff(path) in _VOLUMES else None
 
 
+def _of_file(path: Path) -> list[Found]:
+    """A file is one study, but for a DICOM file that holds several volumes."""
+    if sniff(path) == "dicom":
+        index = index_files((path,))
+        if len(index.images) > 1:
+            return [study for several in _of_dicom(index).values() for study in several]
+    return _group([path])
+
+
 def _in_folder(folder: Path) -> list[Found]:
-    found = list(_walk(folder, _of_dicom(index_folder(folder), folder)))
+    found = list(_walk(folder, _of_dicom(index_folder(folder))))
     if not found:
         raise UsageError(
             f"{folder} holds no studies", remedy="name a folder with NIfTI, DICOM, PNG, JPEG, TIFF or NPZ files"
@@ -105,7 +115,7 @@ def _walk(folder: Path, dicom: Mapping[Path, list[Found]]) -> Iterator[Found]:
             yield from _walk(entry, dicom)
 
 
-def _of_dicom(index: DicomIndex, root: Path) -> dict[Path, list[Found]]:
+def _of_dicom(index: DicomIndex) -> dict[Path, list[Found]]:
     """The studies of an index by the folder of their first file."""
     studies: dict[Path, list[Found]] = defaultdict(list)
     holders = Counter(folder for series in index.series for folder in {file.parent for file in series.files})
@@ -131,6 +141,8 @@ def _found(image: DicomImage, series: DicomSeries, holders: Mapping[Path, int], 
     folder = next(iter(folders)) if len(folders) == 1 else Path(os.path.commonpath(folders))
     if len(image.files) == 1 and (image.stack is None or len(series.files) == 1 or len(image.stack.slices) == 1):
         file = image.files[0]
+        if len(series.images) == 1 and holders[folder] == 1 and image.headers[file].get("SeriesInstanceUID"):
+            return Found(folder.resolve().name, {"image": folder})
         single = len(series.images) == 1 or len(series.files) > 1
         return Found(
             stem_of(file) if single else f"{stem_of(file)}-{image.label}",

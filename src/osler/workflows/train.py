@@ -165,6 +165,8 @@ def train(
     check_counts(steps=steps, folds=folds)
     budget_s = None if steps is not None else budget_seconds(budget)
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, task=task, patient=patient)
+    for note in opened.manifest.notes:
+        progress.say(note)
     full_plan, fields = read_plan(plan_file)
     request = _Request(
         output=Path(output),

@@ -17,12 +17,8 @@ from osler.datasets.layouts.cells import layers_in, missing_of, paths_in, refere
 from osler.datasets.layouts.files import SPLIT_FOLDERS, image_suffix, short_names
 from osler.datasets.layouts.label_file import LabelFile, label_file_of, read_label_file, read_value_names
 from osler.datasets.layouts.masks import all_values, refuse_lossy
-<<<<<<< HEAD
 from osler.datasets.manifest import ImageRef, Manifest, Record, Target
-=======
-from osler.datasets.manifest import ImageRef, Layer, Manifest, Record, Target
 from osler.datasets.mask_sources import OVERLAP_NOTE
->>>>>>> layouts
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 

@@ -119,7 +119,8 @@ def load(path: Path) -> CocoFile:
     """Parse a file; the last few stay in memory.
 
     Raises:
-        DatasetError: when it is no JSON, an annotation names no image or category of the file, or a size or id is missing.
+        DatasetError: when it is no JSON, a size or id is missing, or an annotation names an image or category that
+            the file does not list.
     """
     return _load(path, path.stat().st_mtime_ns)
 

@@ -47,7 +47,7 @@ def test_coco_boxes_are_no_masks_but_say_what_an_image_shows(tmp_path):
 
 def test_coco_files_in_which_some_shapes_are_missing_are_refused(tmp_path):
     shapes = [*BOXES, {"id": 2, "image_id": 1, "category_id": 7, "segmentation": [square(3, 4, 5)]}]
-    with pytest.raises(DatasetError, match=r"1 of 2 annotations of instances_train.json have a box and no shape"):
+    with pytest.raises(DatasetError, match=r"1 of 2 annotations of instances_train\.json have a box and no shape"):
         open_dataset(coco(tmp_path, annotations=shapes))
 
 

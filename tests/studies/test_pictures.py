@@ -7,12 +7,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from osler.errors import GridMismatch, UsageError
+from osler.errors import GridMismatch
 from osler.studies.formats import read_image, read_labels
 from osler.studies.geometry import flip_and_permute, orientation_transform
 from osler.studies.image import Image
-from osler.studies.pictures import colour_of, contact_sheet, overlay, to_png_bytes
-from osler.studies.views import View, through_window, views_of, window_of
+from osler.studies.pictures import colour_of, overlay, tile, to_png_bytes
+from osler.studies.views import View, middle_view, through_window, views_of, window_of
 
 RAS = np.diag([1.0, 1.0, 3.0, 1.0])
 
@@ -152,12 +152,35 @@ def test_real_studies_are_drawn(shared: Path) -> None:
     assert {colour_of(0), colour_of(1)} <= _colours(reread)
 
 
-def test_a_sheet_holds_every_image() -> None:
-    images = [_marked_volume(), Image(np.zeros((3, 30, 40), np.uint8)), Image(np.ones((1, 9, 9), np.uint16))]
-    sheet = contact_sheet(images * 3, ["name"] * 9, columns=4)
-    assert sheet.height > 3 * 176
-    with pytest.raises(UsageError, match="3 images, 1 captions"):
-        contact_sheet(images, ["name"])
+def test_a_tile_is_grey_until_something_is_drawn_on_it_and_says_how_to_read_it() -> None:
+    picture, notes = tile(_marked_volume(), side=128)
+    assert (picture.mode, max(picture.size)) == ("L", 128)
+    assert notes.startswith("window ")
+    flat, notes = tile(Image(np.arange(81, dtype=np.uint16).reshape(1, 9, 9), orientation_known=False))
+    assert flat.mode == "L"
+    assert notes.endswith("orientation unknown")
+    assert tile(Image(np.zeros((3, 30, 40), np.uint8)))[0].mode == "RGB"
+
+
+def test_a_tile_shows_the_plane_of_the_label_in_focus() -> None:
+    image, mask = Image(np.zeros((1, 20, 20, 8), np.int16), RAS), np.zeros((20, 20, 8), np.uint8)
+    mask[2:12, 2:12, 1] = 1
+    mask[5:9, 5:9, 6] = 2
+    first, second = (middle_view(image, mask, focus=value) for value in (1, 2))
+    assert set(np.unique(first.mask)) == {0, 1}
+    assert set(np.unique(second.mask)) == {0, 2}
+    assert np.array_equal(middle_view(image, mask).mask, first.mask)
+
+
+def test_a_box_decides_the_plane_and_is_framed() -> None:
+    array = np.zeros((1, 20, 20, 8), np.int16)
+    array[..., 6] = 100
+    picture, _ = tile(Image(array, RAS), side=200, boxes=[((5, 5, 6), (9, 9, 7))])
+    frame = (213, 94, 0)
+    found = np.argwhere((np.asarray(picture) == frame).all(axis=2))
+    # the patient's right is on the left and anterior is up: voxels 5 to 9 of 20 lie at 110 to 150 of 200 px
+    assert found.min(axis=0).tolist() == [107, 107]
+    assert found.max(axis=0).tolist() == [152, 152]
 
 
 def test_a_view_says_what_it_is() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from PIL import Image as Picture
 from osler.datasets.dataset import Dataset
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.manifest import ImageRef, Manifest, Record
-from osler.errors import OutputExists, PathNotFound
-from osler.workflows.inspect import inspect
+from osler.errors import DatasetError, OutputExists, PathNotFound, UnknownLayout, UsageError
+from osler.workflows.inspect import Inspection, inspect
 
 CLASSES = LabelSet(kind="classes", labels=(Label(name="benign", value=0), Label(name="malignant", value=1)))
 BLOB = LabelSet(kind="mask", labels=(Label(name="blob", value=1),))
@@ -76,7 +78,7 @@ def test_a_clean_dataset_has_no_problems_and_a_plan_with_reasons(classes):
     text = "\n".join(found.summary())
     assert "No problems found" in text
     assert "cost model, not measured" in text
-    assert "  grid:" in text
+    assert "--output OUT writes a page" in text
 
 
 def test_a_damaged_file_is_listed_with_its_reason(classes, tmp_path):
@@ -145,6 +147,32 @@ def test_faults_of_masks_are_told_apart(masks):
     assert found.plan.task == "segment"
 
 
+def test_every_mask_and_channel_on_another_grid_is_listed(masks, tmp_path):
+    dataset = masks(lambda n, mask: mask[:-1] if n in (2, 5, 7) else mask)
+    Picture.fromarray(picture(0, (24, 18))).save(tmp_path / "narrow.png")
+    records = [
+        record.model_copy(update={"images": {**record.images, "second": ImageRef(path=name)}})
+        for record, name in zip(dataset.records, ["narrow.png"] * 2 + ["narrow.png", *["i9.png"] * 9], strict=True)
+    ]
+    manifest = dataset.manifest.model_copy(update={"records": tuple(records), "channels": ("image", "second")})
+    inspected = inspect(Dataset(manifest))
+    found = problem(inspected, "another grid")
+    assert found.cases == ("s0", "s1", "s2", "s5", "s7")
+    assert found.details["s0"] == "second: shape (18, 24) instead of (20, 24)"
+    assert found.details["s2"] == "second: shape (18, 24) instead of (20, 24); mask: shape (20, 23) instead of (20, 24)"
+    text = "\n".join(inspected.summary())
+    assert "another grid" in text
+
+
+def test_inspecting_a_folder_lists_the_masks_for_which_training_refuses_it(tmp_path):
+    for n in range(8):
+        for part, shape in (("images", (20, 24)), ("masks", (19, 24) if n in (1, 4) else (20, 24))):
+            (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
+            pixels = picture(n, shape) if part == "images" else np.tri(*shape, dtype=np.uint8)
+            Picture.fromarray(pixels).save(tmp_path / "data" / part / f"s{n}.png")
+    assert problem(inspect(tmp_path / "data"), "another grid").cases == ("s1", "s4")
+
+
 def test_a_task_that_does_not_fit_is_a_problem_and_no_plan(classes):
     found = inspect(classes(), task="segment")
     assert found.plan is None
@@ -152,13 +180,98 @@ def test_a_task_that_does_not_fit_is_a_problem_and_no_plan(classes):
     assert "segment" in found.problems[0].what
 
 
-def test_output_holds_the_same_as_json_and_a_picture_and_is_not_overwritten(classes, tmp_path):
-    found = inspect(classes(), output=tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "inspection.json").read_text()) == found.record()
-    with Picture.open(tmp_path / "out" / "cases.png") as sheet:
-        assert sheet.width > 500
+def test_output_is_a_page_and_the_whole_inspection_and_is_not_overwritten_unasked(classes, tmp_path):
+    out = tmp_path / "out"
+    found = inspect(classes({3: {"target": None}}), output=out)
+    assert [path.name for path in found.files] == ["index.html", "inspect.json"]
+    assert Inspection.model_validate_json((out / "inspect.json").read_text()) == found
+    assert "no answer" in (out / "index.html").read_text()
+    assert found.summary()[-1] == f"wrote {out / 'index.html'}, inspect.json"
     with pytest.raises(OutputExists, match="exists already"):
-        inspect(classes(), output=tmp_path / "out")
+        inspect(classes(), output=out)
+    inspect(classes(), output=out, force=True)
+    assert "no answer" not in (out / "index.html").read_text()
+
+
+def test_the_record_for_a_machine_is_one_short_line_whatever_the_number_of_cases(classes):
+    line = json.dumps(inspect(classes(arrays={n: picture(0) for n in range(24)})).record())
+    assert len(line) < 8000
+    assert {"severities", "problems", "fingerprint", "plan"} <= json.loads(line).keys()
+
+
+def test_studies_without_answers_are_inspected_and_nothing_is_planned(tmp_path):
+    for n in range(3):
+        Picture.fromarray(picture(n)).save(tmp_path / f"p{n}.png")
+    found = inspect(tmp_path, output=tmp_path / "out")
+    assert (found.cases, found.kind, found.plan) == (3, "", None)
+    assert found.fingerprint.median_shape == (20, 24)
+    assert problem(found, "nothing that says what they show").severity == "warning"
+    assert (tmp_path / "out" / "index.html").read_text().count("<img") == 3
+    with pytest.raises(DatasetError, match="no manifest to clean"):
+        inspect(tmp_path, fix=tmp_path.parent / "cleaned")
+
+
+def test_a_folder_without_any_study_keeps_its_own_error(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(UnknownLayout, match="not known"):
+        inspect(tmp_path)
+
+
+@pytest.fixture
+def spoilt(tmp_path):
+    """The path of a data set on disk with a damaged, a blank and two copied pictures across its given split."""
+    folder = tmp_path / "data"
+    for n in range(40):
+        place = folder / ("test" if n >= 30 else "train") / ("benign", "malignant")[n % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Picture.fromarray(picture(n)).save(place / f"p{n}.png")
+    Picture.fromarray(picture(31)).save(folder / "train" / "malignant" / "p1.png")
+    Picture.fromarray(np.full((24, 20), 7, np.uint8)).save(folder / "train" / "benign" / "p2.png")
+    (folder / "train" / "benign" / "p4.png").write_bytes(b"\x89PNG damaged")
+    return folder
+
+
+def _digests(folder):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_cleaned_manifest_opens_without_the_errors_and_the_data_is_untouched(spoilt, tmp_path):
+    before = _digests(spoilt)
+    found = inspect(spoilt, fix=tmp_path / "cleaned")
+    assert found.severities["error"] == 3
+    assert _digests(spoilt) == before
+    rows = list(csv.DictReader((tmp_path / "cleaned" / "excluded.csv").open()))
+    assert {(Path(row["image"]).name, row["problem"]) for row in rows} == {
+        ("p1.png", "copies-across"),
+        ("p2.png", "blank"),
+        ("p4.png", "unreadable"),
+    }
+    assert all(row["reason"] for row in rows)
+    again = inspect(tmp_path / "cleaned")
+    assert again.cases == 37
+    assert again.splits == {"train": 27, "test": 10}
+    assert again.severities["error"] == 0
+    assert again.classes["train"] == {"benign": 13, "malignant": 14}
+
+
+def test_a_cleaned_manifest_is_never_written_into_the_data(spoilt):
+    with pytest.raises(UsageError, match="lies in the data set"):
+        inspect(spoilt, fix=spoilt / "cleaned", force=True)
+    with pytest.raises(UsageError, match="lies in the data set"):
+        inspect(spoilt, fix=spoilt, force=True)
+
+
+def test_a_mask_on_another_grid_is_a_problem_and_not_the_end(tmp_path):
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for n in range(12):
+        mask = np.zeros((24, 20), np.uint8)
+        mask[5:12, 4:9] = 1
+        Picture.fromarray(picture(n)).save(tmp_path / "images" / f"s{n}.png")
+        Picture.fromarray(mask if n else mask[:-1]).save(tmp_path / "masks" / f"s{n}.png")
+    found = inspect(tmp_path, output=tmp_path / "out")
+    assert problem(found, "another grid").cases == ("s0",)
+    assert "mask on another grid, not drawn" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_a_path_that_is_not_there_is_said_so(tmp_path):

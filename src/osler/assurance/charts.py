@@ -13,7 +13,7 @@ import numpy as np
 
 from osler.assurance.results import Bin, Confusion, Figure, Line
 
-__all__ = ["agreement", "confusion", "curves", "forest", "reliability", "strips"]
+__all__ = ["Plot", "agreement", "confusion", "curves", "forest", "reliability", "strips"]
 
 _WIDTH, _HEIGHT = 440, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 48
@@ -21,8 +21,8 @@ _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 Point = tuple[float, float]
 
 
-class _Plot:
-    """A frame with axes; data coordinates in, SVG elements out."""
+class Plot:
+    """A frame with axes (lengths in the view box's units); data coordinates in, SVG elements out."""
 
     def __init__(
         self, x: tuple[float, float], y: tuple[float, float], *, width: int = _WIDTH, height: int = _HEIGHT
@@ -41,20 +41,33 @@ class _Plot:
 
     def axes(self, x_title: str, y_title: str) -> None:
         """Grid, ticks and titles."""
-        for tick in _ticks(*self.x_range):
+        self.x_axis(x_title)
+        self.y_axis(y_title)
+
+    def x_axis(self, title: str, *, ticks: Sequence[tuple[float, str]] | None = None) -> None:
+        """Grid, ticks (data coordinate and words; None for round numbers) and title."""
+        for tick, words in ticks if ticks is not None else [(t, _tick_text(t)) for t in _ticks(*self.x_range)]:
             px, _ = self.at(tick, self.y_range[0])
             self.parts.append(f'<line class="grid" x1="{px}" x2="{px}" y1="{self.top}" y2="{self.bottom}"/>')
-            self.text(px, self.bottom + 17, _tick_text(tick), anchor="middle")
+            self.text(px, self.bottom + 17, words, anchor="middle")
+        self.text((self.left + self.right) / 2, self.height - 8, title, anchor="middle", kind="axis")
+
+    def y_axis(self, title: str) -> None:
+        """The same, upwards."""
         for tick in _ticks(*self.y_range):
             _, py = self.at(self.x_range[0], tick)
             self.parts.append(f'<line class="grid" x1="{self.left}" x2="{self.right}" y1="{py}" y2="{py}"/>')
             self.text(self.left - 7, py + 4, _tick_text(tick), anchor="end")
-        self.text((self.left + self.right) / 2, self.height - 8, x_title, anchor="middle", kind="axis")
         middle = (self.top + self.bottom) / 2
         turn = f'transform="rotate(-90 14 {middle})"'
-        self.parts.append(
-            f'<text class="axis" x="14" y="{middle}" text-anchor="middle" {turn}>{escape(y_title)}</text>'
-        )
+        self.parts.append(f'<text class="axis" x="14" y="{middle}" text-anchor="middle" {turn}>{escape(title)}</text>')
+
+    def box(self, x0: float, x1: float, y0: float, y1: float, kind: str, title: str = "") -> None:
+        """A rectangle between data coordinates; the title shows on hovering."""
+        (left, bottom), (right, top) = self.at(x0, y0), self.at(x1, y1)
+        size = f'width="{max(right - left - 0.6, 0.4):.1f}" height="{bottom - top:.1f}"'
+        hover = f"<title>{escape(title)}</title>" if title else ""
+        self.parts.append(f'<rect class="{kind}" x="{left}" y="{top}" {size}>{hover}</rect>')
 
     def line(self, points: Sequence[Point], kind: str, extra: str = "") -> None:
         """A polyline through data points."""
@@ -118,7 +131,7 @@ def curves(
         marks: by label, a point to mark (the threshold in use).
         diagonal: draw the line of chance.
     """
-    plot = _Plot((0, 1), (0, 1))
+    plot = Plot((0, 1), (0, 1))
     plot.axes(x_title, y_title)
     if diagonal:
         plot.line([(0, 0), (1, 1)], "reference")
@@ -138,7 +151,7 @@ def curves(
 
 def reliability(bins: Sequence[Bin], *, x_title: str, y_title: str, title: str) -> str:
     """Stated probability against what happened; the bars at the foot show how many cases each point stands for."""
-    plot = _Plot((0, 1), (0, 1))
+    plot = Plot((0, 1), (0, 1))
     most = max((b.cases for b in bins), default=0) or 1
     for b in bins:
         (x0, y0), (x1, y1) = plot.at(b.low, 0.16 * b.cases / most), plot.at(b.high, 0)
@@ -212,7 +225,7 @@ def strips(values: Mapping[str, Sequence[tuple[str, float]]], *, x_title: str, t
     """
     lowest = min((v for row in values.values() for _, v in row), default=0.0)
     start = max(0.0, math.floor((lowest - 0.02) * 10) / 10)
-    plot = _Plot((start, 1.0), (0, 1), width=760, height=62 + 64 * max(len(values), 1))
+    plot = Plot((start, 1.0), (0, 1), width=760, height=62 + 64 * max(len(values), 1))
     plot.left = 40 + min(170, max((7 * len(label) for label in values), default=0))
     for tick in _ticks(start, 1.0):
         px, _ = plot.at(tick, 0)
@@ -224,7 +237,7 @@ def strips(values: Mapping[str, Sequence[tuple[str, float]]], *, x_title: str, t
     return plot.svg(title)
 
 
-def _strip(plot: _Plot, middle: float, label: str, row: Sequence[tuple[str, float]], index: int) -> None:
+def _strip(plot: Plot, middle: float, label: str, row: Sequence[tuple[str, float]], index: int) -> None:
     plot.text(plot.left - 10, middle + 4, _short(label, 24), anchor="end", kind="legend")
     if not row:
         return
@@ -250,13 +263,13 @@ def agreement(
     behind = f" ({unit})" if unit else ""
     if lines is None:
         both = _room(np.concatenate([true, predicted]))
-        plot = _Plot(both, both)
+        plot = Plot(both, both)
         plot.axes(f"Truth{behind}", f"Model{behind}")
         plot.line([(both[0], both[0]), (both[1], both[1])], "reference")
         x, y = true, predicted
     else:
         x, y = (true + predicted) / 2, predicted - true
-        plot = _Plot(_room(x), _room(np.concatenate([y, [*lines.values(), 0.0]])))
+        plot = Plot(_room(x), _room(np.concatenate([y, [*lines.values(), 0.0]])))
         plot.axes(f"Mean of model and truth{behind}", f"Model − truth{behind}")
         plot.line([(plot.x_range[0], 0.0), (plot.x_range[1], 0.0)], "reference")
     for a, b in zip(x.tolist(), y.tolist(), strict=True):
@@ -290,7 +303,7 @@ def forest(
     known = [b * scale for _, _, f, _ in rows for b in (f.value, f.low, f.high) if b is not None]
     known += [b * scale for b in (overall.value, overall.low, overall.high) if b is not None]
     blocks = len(dict.fromkeys(column for column, *_ in rows))
-    plot = _Plot(
+    plot = Plot(
         _room(np.array(known or [0.0, 1.0])), (0, 1), width=760, height=_BOTTOM + _TOP + 24 * (len(rows) + blocks) + 6
     )
     plot.left, plot.right = 200, 540
@@ -314,7 +327,7 @@ def forest(
     return plot.svg(title)
 
 
-def _whisker(plot: _Plot, y: float, figure: Figure, scale: float) -> None:
+def _whisker(plot: Plot, y: float, figure: Figure, scale: float) -> None:
     if figure.value is None:
         return
     x, _ = plot.at(figure.value * scale, 0)

@@ -14,7 +14,7 @@ from osler.assurance.sections import by_label, charts, headline, subgroups, tabl
 from osler.assurance.wording import NO_VALUE, headline_sentences, shown
 from osler.errors import StorageError, Unsuitable
 
-__all__ = ["page_html", "write_page"]
+__all__ = ["document", "page_html", "write_page"]
 
 _WORST_ROWS = 20
 _WORST_PATIENTS = 10
@@ -56,10 +56,7 @@ def write_page(
             temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, folder / name)
     except OSError as error:
-        raise StorageError(
-            f"the evaluation cannot be written to {folder} ({error.strerror})",
-            remedy="free some space or choose another place",
-        ) from error
+        raise StorageError.of(error, folder) from error
     return folder / "index.html"
 
 
@@ -92,7 +89,18 @@ def page_html(
         _definitions(evaluation),
         _footer(evaluation),
     ]
-    style = files("osler.assurance").joinpath("page.css").read_text(encoding="utf-8")
+    return document(heading, body)
+
+
+def document(heading: str, body: Sequence[str], *, style: str = "") -> str:
+    """A whole page that loads nothing and runs nothing.
+
+    Args:
+        heading: the title of the window.
+        body: parts of HTML; empty ones are left out.
+        style: CSS behind that of all pages.
+    """
+    style = files("osler.assurance").joinpath("page.css").read_text(encoding="utf-8") + style
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -106,7 +114,7 @@ def page_html(
 def _opening(evaluation: Evaluation, intended_use: str) -> str:
     use = f"<p>{escape(intended_use)}</p>" if intended_use else ""
     number = f"{evaluation.cases} case{'s' if evaluation.cases != 1 else ''}"
-    if evaluation.split_by == "patient":
+    if evaluation.resampled_by == "patient":
         whose = f"{number} of {evaluation.patients} patient{'s' if evaluation.patients != 1 else ''}"
     else:
         whose = f"{number} (which of them are of one patient is not known)"
@@ -213,7 +221,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _definitions(evaluation: Evaluation) -> str:
     terms = {entry.title: entry.metric.definition for entry in shown(evaluation).values()}
     terms["95 % interval"] = (
-        f"From {evaluation.resamples} resamples: as many {evaluation.split_by}s as there are were drawn with "
+        f"From {evaluation.resamples} resamples: as many {evaluation.resampled_by}s as there are were drawn with "
         "replacement, each with all their cases, and the figure computed again. 95 % of the results lie within. For "
         "shares of 0 and 100 %, which resampling cannot vary, it is the exact binomial interval."
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from osler.cli.options import Data, Json, Patient, Task
+from osler.cli.options import Data, Force, Json, Patient, Task
 from osler.cli.outcome import Outcome, carry_out
 from osler.progress import CancelToken, Progress
 
@@ -19,8 +19,14 @@ def inspect(
     task: Task = None,
     patient: Patient = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write what was found here.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", help="Also write a page with pictures, and JSON, here.", show_default=False),
     ] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option("--fix", help="Also write a cleaned manifest here; the data stays as it is.", show_default=False),
+    ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Say what is in DATA, what is wrong with it, and what would be planned. Trains nothing, loads no torch."""
@@ -28,7 +34,9 @@ def inspect(
     def work(progress: Progress, cancel: CancelToken) -> Outcome:
         from osler.workflows.inspect import inspect as run
 
-        found = run(data, task=task, patient=patient, output=output, progress=progress, cancel=cancel)
+        found = run(
+            data, task=task, patient=patient, output=output, fix=fix, force=force, progress=progress, cancel=cancel
+        )
         unusable = found.fingerprint is None or found.fingerprint.unreadable
         return Outcome(found.summary(), found.record(), complete=not unusable)
 

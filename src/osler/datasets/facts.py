@@ -11,6 +11,7 @@ import numpy as np
 from osler.datasets.dataset import Case, Dataset
 from osler.datasets.labels import LabelSet
 from osler.datasets.manifest import Record
+from osler.datasets.observations import Observation, observe
 from osler.datasets.preparation import grid_difference, to_colours
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform
 from osler.studies.image import Image
@@ -76,6 +77,7 @@ class CaseFacts:
     extents: dict[int, Extent] = field(default_factory=dict)
     samples: dict[str, ChannelSample] = field(default_factory=dict)
     thumbnail: Array | None = None
+    observation: Observation | None = None
 
     @property
     def usable(self) -> bool:
@@ -83,7 +85,9 @@ class CaseFacts:
         return all(fault.kind in _HARMLESS for fault in self.faults)
 
 
-def look(dataset: Dataset, record: Record, *, intensities: bool = True, digest: bool = False) -> CaseFacts:
+def look(
+    dataset: Dataset, record: Record, *, intensities: bool = True, digest: bool = False, inspecting: bool = False
+) -> CaseFacts:
     """Read one case and note what planning and inspection need.
 
     Args:
@@ -91,14 +95,17 @@ def look(dataset: Dataset, record: Record, *, intensities: bool = True, digest: 
         record: which one.
         intensities: also sample the intensities and make the thumbnail.
         digest: also hash the pixels.
+        inspecting: also observe what only ``osler inspect`` asks for, where the image is whole.
 
     Raises:
         StudyError: when it cannot be read.
     """
-    case = dataset.load(record)
+    case = dataset.read_case(record)
     first = case.study.image
     order, flips = _orientation(first)
-    faults = [*_channel_faults(case, dataset.manifest.channels), *_mask_faults(case, dataset.labels)]
+    of_images = _channel_faults(case, dataset.manifest.channels)
+    faults = [*of_images, *_mask_faults(case, dataset.labels)]
+    whole = all(fault.kind == "grid" for fault in of_images)
     usable = all(fault.kind in _HARMLESS for fault in faults)
     mask = None if case.mask is None or not usable else case.mask.array[0]
     return CaseFacts(
@@ -116,6 +123,7 @@ def look(dataset: Dataset, record: Record, *, intensities: bool = True, digest: 
         extents={} if mask is None else _extents(mask, order),
         samples=_samples(case, mask) if intensities and usable else {},
         thumbnail=_thumbnail(first, order, flips) if intensities and usable else None,
+        observation=observe(case) if inspecting and whole else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: an image with masks drawn on it, and sheets of many images. Pillow and NumPy only.
+"""Pictures for people: an image with masks drawn on it, and small ones for pages of many. Pillow and NumPy only.
 
 Every picture carries what a reader needs in order not to be misled: window, directions (or that they are not known), a
 scale bar, a legend, and what the picture is not for. Colours are those of Okabe and Ito, which people with colour
@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from osler.errors import UsageError
 from osler.studies.geometry import Array
 from osler.studies.image import Image
-from osler.studies.views import View, middle_view, through_window, views_of, window_of
+from osler.studies.views import View, middle_view, through_curve, through_window, views_of, window_of
 
 if TYPE_CHECKING:
     import PIL.Image
     import PIL.ImageDraw
 
-__all__ = ["DISCLAIMER", "colour_of", "contact_sheet", "overlay", "to_png_bytes"]
+__all__ = ["DISCLAIMER", "colour_of", "overlay", "tile", "to_png_bytes"]
 
 DISCLAIMER = "Research use only - not a medical device"
 _OKABE_ITO = (
@@ -36,8 +35,9 @@ _OKABE_ITO = (
     (204, 121, 167),
 )
 _BACKGROUND, _TEXT, _QUIET = (18, 18, 18), (240, 240, 240), (170, 170, 170)
+_FRAME = (213, 94, 0)
 _FILL = 0.28  # opacity of a mask
-_SMALLEST, _LARGEST, _PANEL, _TILE = 384, 1024, 400, 176  # px: longest side of a 2D picture, a plane, a thumbnail
+_SMALLEST, _LARGEST, _PANEL = 384, 1024, 400  # px: longest side of a 2D picture, of a plane
 _MARGIN, _LINE = 12, 20
 _LEGEND_ROWS = 12
 
@@ -65,6 +65,7 @@ def overlay(
         GridMismatch: when a mask's shape is not the image's.
     """
     names = _named_values(labels, mask, truth)
+    image = through_curve(image)
     window = window_of(image, mask)
     views = views_of(image, mask, truth)
     scale = _scale_of(views)
@@ -72,41 +73,55 @@ def overlay(
     return _compose(panels, _header(caption, lines), _footer(image, window, views), _legend(names, views))
 
 
-def contact_sheet(
-    images: Sequence[Image],
-    captions: Sequence[str],
-    *,
-    masks: Sequence[Array | None] | None = None,
+def tile(
+    image: Image,
+    mask: Array | None = None,
     labels: Mapping[int, str] | None = None,
-    columns: int = 6,
-) -> PIL.Image.Image:
-    """Thumbnails in rows, each with its caption; volumes show their axial plane of the largest mask, or the middle one.
+    *,
+    side: int = 256,
+    focus: int | None = None,
+    boxes: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
+) -> tuple[PIL.Image.Image, str]:
+    """One plane with its mask, letters and scale bar, for a page that shows many; and how it is to be read, in words.
+
+    Args:
+        image: 2D, or 3D (its axial plane where the mask's area is largest, or a box lies, or the middle one).
+        mask: (I, J[, K]) label values on the image's grid, 0 is background.
+        labels: name by mask value; their order gives the colours.
+        side: longest side in screen pixels.
+        focus: the label whose area decides which plane is shown.
+        boxes: places to frame, each as start and stop (exclusive) voxel along each axis of the image.
+
+    Returns:
+        The picture, grey ("L") when nothing in it has colour, and e.g. "window 400, level 40; orientation unknown".
 
     Raises:
-        UsageError: for no images, or not as many captions (masks) as images.
+        GridMismatch: when the mask's shape is not the image's.
     """
-    import PIL.Image
-    import PIL.ImageDraw
+    image = through_curve(image)
+    window = window_of(image, mask)
+    view = middle_view(image, mask, focus=focus, frames=_framed(image, boxes))
+    names = _named_values(labels, mask, None)
+    panel = _panel(view, window, side / max(_extent(view)), list(names), image.spacing_known)
+    drawn = view.frames is not None or (view.mask is not None and bool(view.mask.any()))
+    coloured = drawn or view.pixels.ndim == 3
+    notes = [f"window {_short(window[1])}, level {_short(window[0])}"] if view.pixels.ndim == 2 else []
+    notes += ["orientation unknown"] if view.letters is None else []
+    return panel if coloured else panel.convert("L"), "; ".join(notes)
 
-    masks = masks or [None] * len(images)
-    if not images or not len(images) == len(captions) == len(masks):
-        counts = f"{len(images)} images, {len(captions)} captions, {len(masks)} masks"
-        raise UsageError(f"a sheet needs one caption (and mask) per image; got {counts}", remedy="give one of each")
-    columns = min(columns, len(images))
-    rows = math.ceil(len(images) / columns)
-    width, height = columns * (_TILE + _MARGIN) + _MARGIN, rows * (_TILE + _LINE + _MARGIN) + _MARGIN + _LINE
-    sheet = PIL.Image.new("RGB", (max(width, 320), height), _BACKGROUND)
-    draw = PIL.ImageDraw.Draw(sheet)
-    for place, (image, caption, mask) in enumerate(zip(images, captions, masks, strict=True)):
-        view = middle_view(image, mask)
-        names = _named_values(labels, mask, None)
-        tile = _blend(view, window_of(image, mask), _TILE / max(_extent(view)), list(names))
-        x = _MARGIN + (place % columns) * (_TILE + _MARGIN)
-        y = _MARGIN + (place // columns) * (_TILE + _LINE + _MARGIN)
-        sheet.paste(tile, (x + (_TILE - tile.width) // 2, y + (_TILE - tile.height) // 2))
-        draw.text((x, y + _TILE + 2), _shortened(draw, caption, _TILE, 12), _TEXT, font=_font(12))
-    draw.text((_MARGIN, height - _LINE), DISCLAIMER, _QUIET, font=_font(12))
-    return sheet
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _framed(image: Image, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Array | None:
+    """(I, J[, K]) the number of each box in its voxels (at most 255 are shown), 0 outside."""
+    if not boxes:
+        return None
+    frames = np.zeros(image.shape, np.uint8)
+    for number, (start, stop) in enumerate(boxes[:255], 1):
+        frames[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = number
+    return frames
 
 
 def to_png_bytes(picture: PIL.Image.Image) -> bytes:
@@ -217,7 +232,22 @@ def _panel(
     if view.title:
         _outlined(draw, (6, 5), view.title, 13, "lt")
     _draw_scale_bar(draw, width, height, scale, "mm" if in_mm else "px")
+    if view.frames is not None:
+        _draw_frames(draw, _enlarged(view.frames, width, height))
     return panel
+
+
+def _draw_frames(draw: PIL.ImageDraw.ImageDraw, numbers: Array) -> None:
+    """A rectangle round each number's pixels, a little apart from them so that what is framed stays to be seen."""
+    from scipy.ndimage import find_objects
+
+    height, width = numbers.shape
+    for place in find_objects(numbers.astype(np.int32)):
+        if place is not None:
+            rows, columns = place
+            left, top = max(0, columns.start - 3), max(0, rows.start - 3)
+            right, bottom = min(width - 1, columns.stop + 2), min(height - 1, rows.stop + 2)
+            draw.rectangle((left, top, right, bottom), outline=_FRAME, width=2)
 
 
 def _draw_scale_bar(draw: PIL.ImageDraw.ImageDraw, width: int, height: int, scale: float, unit: str) -> None:
@@ -252,7 +282,9 @@ def _footer(
 ) -> list[tuple[str, int, tuple[int, int, int]]]:
     """(text, size, colour) of each line below them: how the picture is to be read."""
     notes = []
-    if views[0].pixels.ndim == 2:
+    if image.curve is not None:
+        notes.append("Shown through the file's own brightness curve (VOI LUT)")
+    elif views[0].pixels.ndim == 2:
         notes.append(f"Window: centre {window[0]:.5g}, width {window[1]:.5g}{' HU' if image.units == 'HU' else ''}")
     unknown = ["orientation"] * (views[0].letters is None) + ["pixel size"] * (not image.spacing_known)
     if unknown:

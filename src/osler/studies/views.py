@@ -7,7 +7,7 @@ as its file has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from osler.errors import GridMismatch
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform
 from osler.studies.image import Image
 
-__all__ = ["View", "middle_view", "through_window", "views_of", "window_of"]
+__all__ = ["View", "middle_view", "through_curve", "through_window", "views_of", "window_of"]
 
 _OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
 _DISPLAY = "LPI"  # to the viewer's right, down (or back), down
 _PLANES = ((2, 0, 1, "axial"), (1, 0, 2, "coronal"), (0, 1, 2, "sagittal"))  # fixed axis, across, down
 _SOFT_TISSUE, _LUNG = (40.0, 400.0), (-600.0, 1500.0)
+_BRIGHTNESS = (127.5, 255.0)
 _TOO_WIDE = 1.5  # file's window over percentile window
 _THIN = 0.2  # planes of a thin stack whose short side is under this share of the longest one's long side are left out
 _SAMPLE = 1_000_000  # voxels that percentiles are taken from
@@ -37,6 +38,7 @@ class View:
         spacing: mm (pixels when unknown) across and down.
         letters: anatomical directions at the left, right, top and bottom edge; None when not known.
         title: "axial 12/35"; empty for a 2D image.
+        frames: (rows, columns) numbers of places to frame, 0 elsewhere, or None.
     """
 
     pixels: Array
@@ -45,9 +47,17 @@ class View:
     spacing: tuple[float, float]
     letters: tuple[str, str, str, str] | None
     title: str
+    frames: Array | None = None
 
 
-def views_of(image: Image, mask: Array | None = None, truth: Array | None = None) -> list[View]:
+def views_of(
+    image: Image,
+    mask: Array | None = None,
+    truth: Array | None = None,
+    *,
+    focus: int | None = None,
+    frames: Array | None = None,
+) -> list[View]:
     """The planes to show: the picture itself, or axial, coronal and sagittal where the mask's area is largest.
 
     Without a mask (or an empty one) the truth decides, else the middle. The thin planes of a stack of few
@@ -57,23 +67,29 @@ def views_of(image: Image, mask: Array | None = None, truth: Array | None = None
         image: 2D or 3D.
         mask: (I, J[, K]) or (1, I, J[, K]) label values on the image's grid, 0 is background.
         truth: the same.
+        focus: the label whose area decides, where the mask holds it; None lets all of them together.
+        frames: (I, J[, K]) numbers of places to frame; they decide before the masks do.
 
     Raises:
         GridMismatch: when a mask's shape is not the image's.
     """
     mask, truth = _fitting(image, mask, "mask"), _fitting(image, truth, "reference mask")
     if image.dimensions == 2:
-        return [_picture(image, mask, truth)]
-    voxels, masks, affine_codes, spacing = _displayed(image, [mask, truth])
-    deciding = next((one for one in masks if one is not None and one.any()), None)
+        return [_picture(image, mask, truth, frames)]
+    voxels, masks, affine_codes, spacing = _displayed(image, [mask, truth, frames])
+    deciding = next((one for one in [masks[2], *masks[:2]] if one is not None and one.any()), None)
+    if focus is not None and deciding is not None and masks[2] is None and (deciding == focus).any():
+        deciding = deciding == focus
     extent = np.multiply(voxels.shape[1:], spacing)
     planes = [plane for plane in _PLANES if min(extent[plane[1]], extent[plane[2]]) >= _THIN * extent.max()]
     return [_plane(voxels, masks, affine_codes, spacing, plane, deciding) for plane in planes or _PLANES[:1]]
 
 
-def middle_view(image: Image, mask: Array | None = None) -> View:
+def middle_view(
+    image: Image, mask: Array | None = None, *, focus: int | None = None, frames: Array | None = None
+) -> View:
     """The first of ``views_of``: the picture, or the axial plane of a volume."""
-    return views_of(image, mask)[0]
+    return views_of(image, mask, focus=focus, frames=frames)[0]
 
 
 def window_of(image: Image, mask: Array | None = None) -> tuple[float, float]:
@@ -83,6 +99,8 @@ def window_of(image: Image, mask: Array | None = None) -> tuple[float, float]:
     unless it is much wider than what the image holds (MR scanners often write the whole range of the stored type), and
     in its place the 0.5th to 99.5th percentile.
     """
+    if image.curve is not None and image.window == _BRIGHTNESS:
+        return _BRIGHTNESS
     if image.modality == "CT" or image.units == "HU":
         if image.window is not None:
             return image.window
@@ -103,6 +121,19 @@ def _percentile_window(image: Image) -> tuple[float, float]:
     if high <= low:  # almost everything is one value
         low, high = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
     return float(low + high) / 2, max(float(high - low), 1e-6)
+
+
+def through_curve(image: Image) -> Image:
+    """An image whose file says by a curve how values become brightness: its values are brightness from 0 to 255 then.
+
+    Any other image is given back as it is; a second time changes nothing.
+    """
+    if image.curve is None or image.array.shape[0] != 1:
+        return image
+    inputs, outputs = image.curve
+    shown = np.interp(image.array, inputs, np.multiply(outputs, 255)).astype(np.float32)
+    straight = (np.array([0.0, 255.0]), np.array([0.0, 1.0]))
+    return replace(image, array=shown, window=_BRIGHTNESS, curve=straight)
 
 
 def through_window(pixels: Array, window: tuple[float, float]) -> Array:
@@ -133,13 +164,13 @@ def _letters(across: str, down: str) -> tuple[str, str, str, str]:
     return _OPPOSITE[across], across, _OPPOSITE[down], down
 
 
-def _picture(image: Image, mask: Array | None, truth: Array | None) -> View:
+def _picture(image: Image, mask: Array | None, truth: Array | None, frames: Array | None) -> View:
     codes = axis_codes(image.affine)
     colour = image.array.shape[0] == 3
     pixels = np.transpose(image.array) if colour else image.array[0].T
-    turned = [None if one is None else one.T for one in (mask, truth)]
+    turned = [None if one is None else one.T for one in (mask, truth, frames)]
     letters = _letters(codes[0], codes[1]) if image.orientation_known and image.spacing_known else None
-    return View(pixels, turned[0], turned[1], (image.spacing[0], image.spacing[1]), letters, "")
+    return View(pixels, turned[0], turned[1], (image.spacing[0], image.spacing[1]), letters, "", turned[2])
 
 
 def _displayed(
@@ -171,4 +202,4 @@ def _plane(
     cut = [None if one is None else np.take(one, place, axis=fixed).T for one in masks]
     letters = _letters(codes[across], codes[down]) if codes else None
     title = f"{name if codes else 'plane ' + 'IJK'[across] + 'IJK'[down]} {place + 1}/{count}"
-    return View(pixels, cut[0], cut[1], (spacing[across], spacing[down]), letters, title)
+    return View(pixels, cut[0], cut[1], (spacing[across], spacing[down]), letters, title, cut[2])

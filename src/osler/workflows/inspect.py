@@ -2,74 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from osler.datasets.dataset import Dataset
+from osler.datasets.distributions import distributions_of
 from osler.datasets.facts import CaseFacts, look
 from osler.datasets.fingerprint import Fingerprint
-from osler.datasets.layouts import open_dataset
-from osler.datasets.manifest import Record
+from osler.datasets.inspection import BUDGET_S, CleaningReport, Inspection, study_rows
+from osler.datasets.labels import LabelSet
+from osler.datasets.layouts import list_dataset
+from osler.datasets.layouts.files import reference
+from osler.datasets.manifest import Manifest, Record
 from osler.datasets.measure import choose, fingerprint_of
 from osler.datasets.parallel import in_threads
 from osler.datasets.plan import Plan, TaskName
 from osler.datasets.planner import make_plan
-from osler.datasets.problems import Duplicates, Problem, count_labels, find_duplicates, find_problems
-from osler.errors import GridMismatch, OutputExists, PlanError, StorageError, StudyError, TooFew, UsageError
+from osler.datasets.problem import Problem
+from osler.datasets.problems import (
+    Evidence,
+    count_labels,
+    find_duplicates,
+    find_problems,
+    rank_problems,
+    rank_quality,
+)
+from osler.errors import (
+    DatasetError,
+    GridMismatch,
+    NoLabels,
+    OslerError,
+    OutputExists,
+    PlanError,
+    StorageError,
+    StudyError,
+    TooFew,
+    UnknownLayout,
+    UsageError,
+)
 from osler.progress import CancelToken, Progress, Silent
+from osler.studies.discovery import find_studies
 
-__all__ = ["BUDGET_S", "Inspection", "inspect"]
+__all__ = ["Inspection", "inspect"]
 
-BUDGET_S = 900.0
-"""The budget that the plan is made for."""
 _INTENSITIES = 200
-_TILES = 24
-_SHOWN = 5
-_FILES = ("inspection.json", "cases.png")
-
-
-class Inspection(BaseModel):
-    """What was found. ``classes`` counts cases per split and label ("unassigned" where no split is given).
-
-    ``fingerprint`` is of the training cases (those given as such, or all), None when none can be used; ``plan`` is
-    what a run of ``BUDGET_S`` would do, by the cost model: nothing was measured on this machine.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    layout: str
-    kind: str
-    cases: int
-    patients: int | None
-    splits: dict[str, int]
-    classes: dict[str, dict[str, int]]
-    fingerprint: Fingerprint | None
-    problems: tuple[Problem, ...]
-    duplicates: tuple[Duplicates, ...]
-    plan: Plan | None
-    files: tuple[Path, ...] = ()
-
-    def summary(self) -> list[str]:
-        """Lines for a person."""
-        patients = "unknown" if self.patients is None else str(self.patients)
-        lines = [f"{self.name}: {self.cases} cases, layout {self.layout}, patients {patients}"]
-        lines += [f"  {split}: {count} cases{_listed(self.classes[split])}" for split, count in self.splits.items()]
-        lines += _fingerprint_lines(self.fingerprint) if self.fingerprint else []
-        lines.append("Problems" if self.problems else "No problems found")
-        for problem in self.problems:
-            lines.append(f"  {problem.severity}: {problem.what}{_some_names(problem)}")
-            lines += [f"    what to do: {problem.remedy}"] if problem.remedy else []
-        if self.plan:
-            lines.append(f"Plan for {BUDGET_S / 60:.0f} minutes (step times from the cost model, not measured here)")
-            lines += [f"  {field}: {reason}" for field, reason in self.plan.reasons.items()]
-        return lines + [f"wrote {path}" for path in self.files]
-
-    def record(self) -> dict[str, Any]:
-        """The same for a machine."""
-        return self.model_dump(mode="json")
+_FILES = ("index.html", "inspect.json")
 
 
 def inspect(
@@ -78,76 +56,114 @@ def inspect(
     task: TaskName | None = None,
     patient: str | None = None,
     output: str | Path | None = None,
+    fix: str | Path | None = None,
+    force: bool = False,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Inspection:
-    """Read every case once and say what is there.
+    """Read every case once and say what is there. Studies without answers are inspected too; nothing is planned then.
 
     Args:
         data: a dataset, or where it lies.
         task: what is to be learnt; None takes what the data holds.
         patient: a regular expression that finds the patient in each case's name.
-        output: a folder for ``inspection.json`` and a contact sheet ``cases.png``; nothing in it is overwritten.
-        progress: gets the stage "inspect", in cases.
+        output: a folder for ``index.html``, a page with pictures, and ``inspect.json``, the whole inspection.
+        fix: a folder outside the data for a cleaned ``manifest.csv`` and, in ``excluded.csv``, the reason for each case
+            that it leaves out; no file of the data is touched.
+        force: overwrite what is in ``output`` and ``fix``.
+        progress: gets the stages "inspect", in cases, and "pictures".
         cancel: looked at between cases.
 
     Raises:
         PathNotFound: when there is nothing at ``data``.
         DatasetError: when it is no dataset.
-        UsageError: when ``task`` or ``patient`` does not fit.
-        OutputExists: when ``output`` holds an inspection already.
-        StorageError: when ``output`` cannot be written.
+        UsageError: when ``task`` or ``patient`` does not fit, or ``fix`` lies in the data or nothing can be cleaned.
+        OutputExists: when ``output`` or ``fix`` holds such files already.
+        StorageError: when these cannot be written.
         Cancelled: when asked to stop.
     """
     progress = progress or Silent()
-    if output is not None:
-        _check_free(Path(output))
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, task=task, patient=patient)
-    facts, unreadable = _read(dataset, progress, cancel)
-    problems = list(find_problems(dataset, facts, unreadable))
+    dataset, notice = (data, None) if isinstance(data, Dataset) else _open(data, task, patient)
+    _prepare_places(dataset, output, fix, force=force)
+    facts, unreadable, kinds = _read(dataset, progress, cancel)
+    problems = list(find_problems(dataset, facts, unreadable, kinds=kinds))
+    if notice is not None:
+        problems = [notice, *(problem for problem in problems if problem.code != "no-answer")]
     fingerprint, plan = _plan(dataset, facts, unreadable, task, problems)
-    by_split: dict[str, list[Record]] = {}
-    for record in dataset.records:
-        by_split.setdefault(record.split or "unassigned", []).append(record)
-    by_name = {fact.name: fact for fact in facts}
-    patients = {record.patient for record in dataset.records}
-    inspection = Inspection(
-        name=dataset.manifest.name,
-        layout=dataset.manifest.layout,
-        kind=dataset.labels.kind,
-        cases=len(dataset),
-        patients=None if None in patients else len(patients),
-        splits={split: len(records) for split, records in by_split.items()},
-        classes={split: count_labels(dataset, records, by_name) for split, records in by_split.items()},
-        fingerprint=fingerprint,
-        problems=tuple(problems),
-        duplicates=find_duplicates(dataset, facts),
-        plan=plan,
+    problems = list(rank_problems(problems))
+    found = _summed_up(dataset, facts, problems, fingerprint, plan)
+    if fix is not None:
+        found = _write_cleaned(found, dataset, Path(fix))
+    if output is not None:
+        found = found.model_copy(update={"files": (*found.files, *(Path(output) / name for name in _FILES))})
+        _write_page(found, dataset, Path(output), progress, cancel)
+    return found
+
+
+def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple[Dataset, Problem | None]:
+    """The dataset; where nothing says what its studies show, the studies with that as a problem."""
+    try:
+        return list_dataset(path, task=task, patient=patient), None
+    except (NoLabels, UnknownLayout, TooFew) as error:
+        if task is not None or not Path(path).is_dir():
+            raise
+        try:
+            dataset = _unlabelled(Path(path).resolve(), patient)
+        except UsageError:
+            raise error from None
+        what = error.problem if isinstance(error, NoLabels) else f"nothing says what these show: {error.problem}"
+        return dataset, Problem(code="no-answer", severity="warning", what=what, remedy=error.remedy)
+
+
+def _unlabelled(folder: Path, patient: str | None) -> Dataset:
+    """Every study below a folder, without an answer.
+
+    Raises:
+        UsageError: when there is none, or ``patient`` does not fit.
+    """
+    from osler.datasets.layouts.patients import with_patients
+
+    studies = find_studies([folder])
+    records = tuple(
+        Record(name=study.name, images={c: reference(p, folder) for c, p in study.paths.items()}) for study in studies
     )
-    return inspection if output is None else _write(inspection, dataset, facts, Path(output))
+    channels = Counter(tuple(study.paths) for study in studies).most_common(1)[0][0]
+    manifest = Manifest(
+        name=folder.name,
+        root=folder,
+        layout="studies without answers",
+        labels=LabelSet(kind="classes"),
+        records=records,
+        channels=channels,
+    )
+    return Dataset(with_patients(manifest, patient))
 
 
-def _read(dataset: Dataset, progress: Progress, cancel: CancelToken | None) -> tuple[list[CaseFacts], dict[str, str]]:
+def _read(
+    dataset: Dataset, progress: Progress, cancel: CancelToken | None
+) -> tuple[list[CaseFacts], dict[str, str], dict[str, str]]:
+    """Facts of the cases that can be read; of the others the reason, and the class of the error, by name."""
     training = [record for record in dataset.records if record.split in (None, "train")]
     sampled = {record.name for record in choose(training, _INTENSITIES)}
 
-    def work(record: Record) -> CaseFacts | str:
+    def work(record: Record) -> CaseFacts | OslerError:
         try:
-            return look(dataset, record, intensities=record.name in sampled, digest=True)
+            return look(dataset, record, intensities=record.name in sampled, digest=True, inspecting=True)
         except (StudyError, GridMismatch, UsageError) as error:
-            return str(error)
+            return error
 
     facts: list[CaseFacts] = []
     unreadable: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     progress.start("inspect", len(dataset), "cases")
     for record, result in zip(dataset.records, in_threads(work, dataset.records, cancel=cancel), strict=True):
         progress.advance("inspect", 1, record.name)
-        if isinstance(result, str):
-            unreadable[record.name] = result
+        if isinstance(result, OslerError):
+            unreadable[record.name], kinds[record.name] = str(result), type(result).__name__
         else:
             facts.append(result)
     progress.finish("inspect")
-    return facts, unreadable
+    return facts, unreadable, kinds
 
 
 def _plan(
@@ -158,7 +174,10 @@ def _plan(
     problems: list[Problem],
 ) -> tuple[Fingerprint | None, Plan | None]:
     """The fingerprint and what would be planned; what stands in the way goes to ``problems``."""
-    training = [record for record in dataset.records if record.answered and record.split in (None, "train")]
+    labelled = any(record.answered for record in dataset.records)
+    training = [
+        record for record in dataset.records if record.split in (None, "train") and (record.answered or not labelled)
+    ]
     names = {record.name for record in training}
     fingerprint = None
     try:
@@ -168,108 +187,104 @@ def _plan(
             [fact for fact in facts if fact.name in names],
             [item for item in unreadable.items() if item[0] in names],
         )
-        return fingerprint, make_plan(fingerprint, task=task, budget_s=BUDGET_S)
+        return fingerprint, make_plan(fingerprint, task=task, budget_s=BUDGET_S) if labelled else None
     except (TooFew, PlanError) as error:
-        problems.insert(0, Problem(severity="error", what=error.problem, remedy=error.remedy))
+        problems.append(Problem(code="plan", severity="error", what=error.problem, remedy=error.remedy))
         return fingerprint, None
 
 
-def _check_free(output: Path) -> None:
-    taken = [output / name for name in _FILES if (output / name).exists()]
-    if taken:
-        raise OutputExists(f"{taken[0]} exists already", remedy="give another --output")
+def _summed_up(
+    dataset: Dataset,
+    facts: Sequence[CaseFacts],
+    problems: Sequence[Problem],
+    fingerprint: Fingerprint | None,
+    plan: Plan | None,
+) -> Inspection:
+    by_split: dict[str, list[Record]] = {}
+    for record in dataset.records:
+        by_split.setdefault(record.split or "unassigned", []).append(record)
+    by_name = {fact.name: fact for fact in facts}
+    patients = {record.patient for record in dataset.records}
+    return Inspection(
+        name=dataset.manifest.name,
+        layout=dataset.manifest.layout,
+        kind=dataset.labels.kind if any(record.answered for record in dataset.records) else "",
+        cases=len(dataset),
+        patients=None if None in patients else len(patients),
+        splits={split: len(records) for split, records in by_split.items()},
+        classes={split: count_labels(dataset, records, by_name) for split, records in by_split.items()},
+        fingerprint=fingerprint,
+        problems=tuple(problems),
+        duplicates=find_duplicates(dataset, facts),
+        plan=plan,
+        quality=rank_quality(Evidence(dataset, facts)),
+        distributions=distributions_of(dataset, facts),
+        studies=study_rows(dataset, facts),
+    )
 
 
-def _write(inspection: Inspection, dataset: Dataset, facts: Sequence[CaseFacts], folder: Path) -> Inspection:
-    from osler.report.files import put
+def _prepare_places(dataset: Dataset, output: str | Path | None, fix: str | Path | None, *, force: bool) -> None:
+    """Before any work: refuse what would be overwritten, and make the folders."""
+    if fix is not None:
+        from osler.report.cleaned_files import CLEANED_FILES
 
+        if Path(fix).resolve().is_relative_to(dataset.manifest.root.resolve()):
+            raise UsageError(
+                f"{fix} lies in the data set, which --fix leaves as it is", remedy="give a folder outside of it"
+            )
+        _make_place(Path(fix), CLEANED_FILES, force=force)
+    if output is not None:
+        _make_place(Path(output), _FILES, force=force)
+
+
+def _make_place(folder: Path, names: Sequence[str], *, force: bool) -> None:
+    taken = [folder / name for name in names if (folder / name).exists()]
+    if taken and not force:
+        raise OutputExists(f"{taken[0]} exists already", remedy="give another folder, or --force to overwrite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot make {folder}: {error.strerror}", remedy="give another --output") from error
-    files = (folder / _FILES[0], folder / _FILES[1])
-    usable = {fact.name for fact in facts if fact.usable}
-    shown = _examples([record for record in dataset.records if record.name in usable])
-    if shown:
-        put(files[1], _sheet(dataset, shown))
-    written = inspection.model_copy(update={"files": files if shown else files[:1]})
-    put(files[0], written.model_dump_json(indent=2).encode())
-    return written
+        raise StorageError.of(error, folder) from error
 
 
-def _examples(records: Sequence[Record]) -> list[Record]:
-    """Up to ``_TILES`` cases, as evenly over the answers as there are cases (drawn with a fixed seed)."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(str(record.target), []).append(record)
-    share = max(1, _TILES // max(1, len(groups)))
-    return [record for _, group in sorted(groups.items()) for record in choose(group, share)][:_TILES]
+def _write_cleaned(found: Inspection, dataset: Dataset, folder: Path) -> Inspection:
+    """The inspection with the files of the cleaning and what it did."""
+    if not found.kind:
+        raise DatasetError(
+            "nothing says what these studies show, so there is no manifest to clean",
+            remedy="give them answers first (see the layouts that Osler knows)",
+        )
+    from osler.datasets.cleaning import clean
+    from osler.report.cleaned_files import write_cleaned
+
+    cleaned = clean(dataset, found.problems)
+    left_out = {exclusion.case for exclusion in cleaned.exclusions}
+    report = CleaningReport(
+        kept=len(cleaned.dataset),
+        left_out=len(left_out),
+        changed=len({change.case for change in cleaned.changes}),
+        undecided=sum(p.severity == "error" and not _settled(p, left_out) for p in found.problems),
+        patients_from_names=dataset.manifest.patients == "pattern",
+    )
+    files = write_cleaned(cleaned, dataset, folder)
+    return found.model_copy(update={"files": (*found.files, *files), "cleaning": report})
 
 
-def _sheet(dataset: Dataset, records: Sequence[Record]) -> bytes:
-    from osler.studies.pictures import contact_sheet, to_png_bytes
-
-    cases = [dataset.load(record) for record in records]
-    captions = [_caption(dataset, record) for record in records]
-    masks = [None if case.mask is None else case.mask.array[0] for case in cases]
-    labels = {label.value: label.name for label in dataset.labels.labels} if dataset.labels.kind == "mask" else None
-    return to_png_bytes(contact_sheet([case.study.image for case in cases], captions, masks=masks, labels=labels))
+def _settled(problem: Problem, left_out: Collection[str]) -> bool:
+    """Whether nothing of a problem is left: all its cases are gone, or of each group that it ties at most one side."""
+    if problem.code in ("copies-across", "patient-across"):
+        return True
+    return bool(problem.cases) and set(problem.cases) <= set(left_out)
 
 
-def _caption(dataset: Dataset, record: Record) -> str:
-    """The case's name behind its answer, which is left out where the name says it."""
-    names = dataset.labels.names
-    if record.target is None:
-        answer = ""
-    elif dataset.labels.kind == "number":
-        answer = f"{record.target:g} {dataset.labels.unit}".strip()
-    elif isinstance(record.target, tuple):
-        answer = "+".join(name for name, value in zip(names, record.target, strict=True) if value == 1) or "none"
-    else:
-        answer = names[int(record.target)]
-    return record.name if answer.lower() in record.name.lower() else f"{answer}: {record.name}"
+def _write_page(
+    found: Inspection, dataset: Dataset, folder: Path, progress: Progress, cancel: CancelToken | None
+) -> None:
+    from osler.report.files import put
+    from osler.report.inspection_page import inspection_page
+    from osler.report.inspection_pictures import draw, examples_of, wanted_by
 
-
-def _fingerprint_lines(fingerprint: Fingerprint) -> list[str]:
-    unit = "mm" if fingerprint.spacing_known else "px (the files do not say how large a pixel is)"
-    spacing = _range(fingerprint.median_spacing, fingerprint.minimum_spacing, fingerprint.maximum_spacing)
-    shape = _range(fingerprint.median_shape, fingerprint.minimum_shape, fingerprint.maximum_shape)
-    element = "voxels" if fingerprint.dimensions == 3 else "pixels"
-    kind = f"{fingerprint.dimensions}D {fingerprint.modality}".strip() + (", colour" * (fingerprint.colours == 3))
-    lines = [f"  {kind}, {shape} {element}, spacing {spacing} {unit}"]
-    if fingerprint.orientations:
-        lines.append(f"  orientations: {', '.join(f'{c} {n}' for c, n in fingerprint.orientations.items())}")
-    lines += [
-        f"  intensities of {c.name}: {c.minimum:g} to {c.maximum:g} {fingerprint.units}".rstrip()
-        + f", median {c.percentile_50:g}, 99 % within {c.percentile_00_5:g} to {c.percentile_99_5:g}"
-        for c in fingerprint.channels
-    ]
-    lines += [
-        f"  {label.name}: median {label.median_voxels:g} {element} ({100 * label.fraction:.2g} % of a study), "
-        f"about {_times(label.median_extent)}"
-        for label in fingerprint.label_statistics
-        if label.median_extent
-    ]
-    return lines
-
-
-def _range(median: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
-    return _times(median) + ("" if tuple(low) == tuple(high) else f" ({_times(low)} to {_times(high)})")
-
-
-def _times(numbers: Sequence[float]) -> str:
-    return "×".join(f"{n:.4g}" for n in numbers)
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return f" ({', '.join(f'{name} {count}' for name, count in counts.items())})" if counts else ""
-
-
-def _some_names(problem: Problem) -> str:
-    if not problem.cases:
-        return ""
-    shown = [
-        f"{name} ({problem.details[name].rstrip('.')})" if name in problem.details else name
-        for name in problem.cases[:_SHOWN]
-    ]
-    return f": {', '.join(shown)}" + (" ..." if len(problem.cases) > _SHOWN else "")
+    examples = examples_of(dataset, found)
+    drawn = draw(dataset, wanted_by(found, examples), progress=progress, cancel=cancel)
+    put(folder / _FILES[0], inspection_page(found, examples, drawn).encode())
+    put(folder / _FILES[1], found.model_dump_json(indent=1).encode())

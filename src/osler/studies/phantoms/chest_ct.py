@@ -218,7 +218,7 @@ def _empty(folder: Path) -> Path:
         if any(folder.iterdir()):
             raise OutputExists(f"{folder} is not empty", remedy="choose another folder or empty it")
     except OSError as error:
-        raise StorageError(f"cannot write to {folder}: {error.strerror}", remedy="choose another place") from error
+        raise StorageError.of(error, folder) from error
     return folder
 
 

@@ -47,7 +47,7 @@ def write_ct_series(
         try:
             dataset.save_as(path, enforce_file_format=True)
         except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror}", remedy="free space") from error
+            raise StorageError.of(error, path) from error
         paths.append(path)
     return paths
 

@@ -1,0 +1,116 @@
+"""Masks: stray islands, labels that touch the border where they usually do not, labels far from their usual size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from osler.datasets.checks.evidence import Evidence, problem_of
+from osler.datasets.checks.robust import FEWEST, outliers
+from osler.datasets.labels import Label
+from osler.datasets.pieces import Pieces
+from osler.datasets.problem import Problem
+
+__all__ = ["check"]
+
+_STRAY = 0.02
+"""A piece of less than this share of its label beside a larger one is stray, where the label usually is one piece."""
+_SPECK = 0.001
+"""A piece of less than this share is stray wherever the label has pieces at all."""
+_ONE_PIECE = 0.8
+"""Share of the cases in which a label is one piece (specks apart) from which it is so by nature."""
+_SELDOM = 0.2
+"""A label that touches the border in more cases than this does so by nature."""
+_FACTOR = 1.5
+"""A label up to this many times larger or smaller than usual is not unusual."""
+
+
+def check(evidence: Evidence) -> list[Problem]:
+    """What is unusual about the shapes of masks; nothing for other answers."""
+    if evidence.dataset.labels.kind != "mask":
+        return []
+    found = [(label, _with(evidence, label)) for label in evidence.dataset.labels.labels]
+    return [*_islands(found), *_borders(found), *_sizes(found)]
+
+
+_Found = list[tuple[Label, dict[str, Pieces]]]
+
+
+def _with(evidence: Evidence, label: Label) -> dict[str, Pieces]:
+    return {name: o.pieces[label.value] for name, o in evidence.seen.items() if label.value in o.pieces}
+
+
+def _islands(found: _Found) -> list[Problem]:
+    details: dict[str, list[str]] = {}
+    boxes: dict[str, list[int]] = {}
+    strays: dict[str, tuple[Any, ...]] = {}
+    for label, cases in found:
+        share = _STRAY if _is_one_piece(cases) else _SPECK
+        for name, pieces in cases.items():
+            count = sum(size < share * sum(pieces.sizes) for size in pieces.sizes[1:])
+            if not count:
+                continue
+            voxels = sum(size for size in pieces.sizes[1:] if size < share * sum(pieces.sizes))
+            details.setdefault(name, []).append(f"{label.name}: {count} of {voxels} voxels")
+            boxes[name] = boxes.get(name, [])
+            places = range(len(pieces.sizes) - 1)
+            few = [
+                pieces.strays[p]
+                for p in places
+                if p < len(pieces.strays) and pieces.sizes[p + 1] < share * sum(pieces.sizes)
+            ]
+            strays[name] = (*strays.get(name, ()), *few)
+    if not details:
+        return []
+    problem = problem_of(
+        "mask-islands",
+        "warning",
+        "small islands of a label away from the rest of it",
+        details,
+        "look whether they are meant; else erase them",
+        details={name: ", ".join(parts) for name, parts in details.items()},
+    )
+    return [problem.model_copy(update={"boxes": strays})]
+
+
+def _is_one_piece(cases: dict[str, Pieces]) -> bool:
+    """Whether a label is one structure by nature: pieces of 2 % and more are as a rule one."""
+    whole = [sum(size >= _STRAY * sum(p.sizes) for size in p.sizes) == 1 for p in cases.values()]
+    return len(whole) >= FEWEST and sum(whole) >= _ONE_PIECE * len(whole)
+
+
+def _borders(found: _Found) -> list[Problem]:
+    details: dict[str, list[str]] = {}
+    for label, cases in found:
+        touching = {name: pieces.sides for name, pieces in cases.items() if pieces.sides}
+        if len(cases) >= FEWEST and len(touching) <= _SELDOM * len(cases):
+            for name, sides in touching.items():
+                details.setdefault(name, []).append(f"{label.name} at {', '.join(sides)}")
+    if not details:
+        return []
+    texts = {name: "; ".join(parts) for name, parts in details.items()}
+    what = "masks that touch the border of the image, where the label usually lies inside: it may be cut off"
+    return [problem_of("mask-border", "note", what, texts, "look whether the structure goes on outside", details=texts)]
+
+
+def _sizes(found: _Found) -> list[Problem]:
+    from math import exp, log
+
+    details: dict[str, list[str]] = {}
+    scores: dict[str, float] = {}
+    for label, cases in found:
+        sizes = {name: log(sum(pieces.sizes)) for name, pieces in cases.items()}
+        limits, odd = outliers(sizes, log(_FACTOR))
+        if limits is None:
+            continue
+        for name, excess in odd.items():
+            text = (
+                f"{label.name} of {exp(sizes[name]):.0f} voxels, usual {exp(limits.low):.0f} to {exp(limits.high):.0f}"
+            )
+            details.setdefault(name, []).append(text)
+            scores[name] = max(scores.get(name, 0.0), excess)
+    if not details:
+        return []
+    texts = {name: "; ".join(parts) for name, parts in details.items()}
+    what = "labels much larger or smaller than in the other cases"
+    remedy = "look whether the mask belongs to the image and is complete"
+    return [problem_of("outlier-label-size", "warning", what, texts, remedy, details=texts, scores=scores)]

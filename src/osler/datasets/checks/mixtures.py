@@ -1,0 +1,121 @@
+"""What does not go together in one dataset: dimensions, spacings, modalities; patients, answers and splits."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from osler.datasets.checks.evidence import Evidence, problem_of
+from osler.datasets.dataset import Dataset
+from osler.datasets.facts import CaseFacts
+from osler.datasets.manifest import Record
+from osler.datasets.problem import Problem
+
+__all__ = ["check", "count_labels"]
+
+_FEW = 10
+"""Cases of a class below which nothing can be said about how well it is recognised."""
+
+
+def check(evidence: Evidence) -> list[Problem]:
+    """Cases that are unlike most in kind; patients on both sides; answers that are missing or few."""
+    return [*_kinds(evidence), *_modalities(evidence), *_patients(evidence), *_answers(evidence)]
+
+
+def count_labels(dataset: Dataset, records: Iterable[Record], facts: Mapping[str, CaseFacts]) -> dict[str, int]:
+    """Cases per label; for masks, in how many of those that were read it occurs. Empty for a number."""
+    labels = dataset.labels.labels
+    counts = [0] * len(labels)
+    for record in records:
+        fact = facts.get(record.name)
+        for place, label in enumerate(labels):
+            if dataset.labels.kind == "mask":
+                counts[place] += fact is not None and label.value in fact.extents
+            elif isinstance(record.target, tuple):
+                counts[place] += record.target[place] == 1
+            else:
+                counts[place] += record.target == place
+    return dict(zip(dataset.labels.names, counts, strict=True))
+
+
+def _kinds(evidence: Evidence) -> list[Problem]:
+    problems = []
+    facts = evidence.facts
+    dimensions = Counter(len(fact.shape) for fact in facts)
+    if len(dimensions) > 1:
+        usual = dimensions.most_common(1)[0][0]
+        odd = [fact.name for fact in facts if len(fact.shape) != usual]
+        remedy = "put them into a data set of their own"
+        problems.append(problem_of("dimensions", "error", f"not {usual}D as the others", odd, remedy, leave_out=odd))
+    pixels = [fact.name for fact in facts if not fact.spacing_known]
+    if 0 < len(pixels) < len(facts):
+        what, remedy = "no spacing while others have one", "export them with their header"
+        problems.append(problem_of("no-spacing", "error", what, pixels, remedy))
+    return problems
+
+
+def _modalities(evidence: Evidence) -> list[Problem]:
+    """By what each file says of itself; where the dataset has a word of its own, against that."""
+    said = {f.name: f.modality for f in evidence.facts if f.modality}
+    said |= {name: o.tags["modality"] for name, o in evidence.seen.items() if "modality" in o.tags}
+    counts = Counter(said.values())
+    usual = evidence.dataset.manifest.modality or (counts.most_common(1)[0][0] if counts else "")
+    odd = {name: f"its header says {modality}" for name, modality in said.items() if modality != usual}
+    if not odd:
+        return []
+    what = f"not of modality {usual} as the others"
+    return [problem_of("modality", "warning", what, odd, "check that they belong here", details=odd, leave_out=odd)]
+
+
+def _patients(evidence: Evidence) -> list[Problem]:
+    manifest = evidence.dataset.manifest
+    problems = []
+    told = {record.name: record.patient for record in evidence.dataset.records if record.patient is not None}
+    problems += _torn(evidence, told, "patients")
+    tagged = {name: o.tags["patient"] for name, o in evidence.seen.items() if "patient" in o.tags}
+    if manifest.patients == "unknown":
+        problems += _torn(evidence, tagged, "patients by their DICOM headers")
+        what = "nothing says which images are of one patient, so figures will be by image"
+        remedy = "if a patient has several images, give --patient REGEX, which finds the patient in each name"
+        problems.append(Problem(code="patients-unknown", severity="warning", what=what, remedy=remedy))
+    elif manifest.patients == "pattern" and manifest.proposed_pattern:
+        patients = len({record.patient for record in evidence.dataset.records})
+        what = f"{patients} patients were taken from the names by {manifest.proposed_pattern!r}"
+        remedy = "check it; --patient REGEX says it otherwise"
+        problems.append(Problem(code="patients-pattern", severity="note", what=what, remedy=remedy))
+    return problems
+
+
+def _torn(evidence: Evidence, patients: Mapping[str, str], who: str) -> list[Problem]:
+    sides: dict[str, set[str]] = defaultdict(set)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, patient in patients.items():
+        split = evidence.records[name].split
+        if split is not None:
+            sides[patient].add(split)
+            groups[patient].append(name)
+    torn = [tuple(groups[patient]) for patient, splits in sides.items() if len(splits) > 1]
+    if not torn:
+        return []
+    cases = [name for group in torn for name in group]
+    what = f"of {len(torn)} {who} who are on both sides of the given split, so scores will look too good"
+    trained = [name for name in cases if evidence.records[name].split == "train"]
+    remedy = "split by patient"
+    return [problem_of("patient-across", "error", what, cases, remedy, groups=torn, leave_out=trained)]
+
+
+def _answers(evidence: Evidence) -> list[Problem]:
+    dataset = evidence.dataset
+    problems = []
+    silent = [record.name for record in dataset.records if not record.answered]
+    if silent:
+        remedy = "they are not used; add their answers"
+        problems.append(problem_of("no-answer", "warning", "no answer", silent, remedy, leave_out=silent))
+    training = [record for record in dataset.records if record.split in (None, "train")]
+    counts = count_labels(dataset, training, evidence.facts_of)
+    few = {name: count for name, count in counts.items() if count < _FEW}
+    if few:
+        listed = ", ".join(f"{name} ({count})" for name, count in few.items())
+        what = f"fewer than {_FEW} training cases show {listed}"
+        problems.append(Problem(code="few-cases", severity="warning", what=what, remedy="add cases or join classes"))
+    return problems

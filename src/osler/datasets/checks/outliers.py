@@ -1,0 +1,96 @@
+"""Cases whose shape, spacing, field of view or intensities are far from those of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import exp, log
+
+from osler.datasets.checks.evidence import Evidence, problem_of
+from osler.datasets.checks.robust import Usual, outliers
+from osler.datasets.facts import CaseFacts
+from osler.datasets.problem import Code, Problem
+
+__all__ = ["check"]
+
+_SHAPE, _SPACING, _EXTENT = log(1.5), log(1.2), log(1.5)
+"""Ratios up to these are never unusual."""
+_LEVELS = 0.5
+"""Nor is a shift of grey levels of up to half of the usual range between the 1st and 99th percentile."""
+_RANGE = log(2.5)
+"""Nor a range of grey levels up to this many times larger or smaller."""
+
+
+def check(evidence: Evidence) -> list[Problem]:
+    """See the module; limits are learned from the set (see ``robust.usual``)."""
+    problems = [
+        *_geometry(evidence, "outlier-shape", "sizes", "voxels", lambda fact: fact.shape, _SHAPE),
+        *_intensities(evidence),
+    ]
+    if all(fact.spacing_known for fact in evidence.facts):
+        problems += _geometry(evidence, "outlier-spacing", "spacings", "mm", lambda fact: fact.spacing, _SPACING)
+        problems += _geometry(evidence, "outlier-extent", "fields of view", "mm", _extent, _EXTENT)
+    return problems
+
+
+def _extent(fact: CaseFacts) -> tuple[float, ...]:
+    return tuple(n * spacing for n, spacing in zip(fact.shape, fact.spacing, strict=True))
+
+
+def _geometry(
+    evidence: Evidence,
+    code: Code,
+    what: str,
+    unit: str,
+    values_of: Callable[[CaseFacts], tuple[float, ...]],
+    floor: float,
+) -> list[Problem]:
+    details: dict[str, list[str]] = {}
+    scores: dict[str, float] = {}
+    for axis, name in enumerate("IJK"):
+        logs = {f.name: log(values_of(f)[axis]) for f in evidence.facts if len(f.shape) > axis}
+        limits, odd = outliers(logs, floor)
+        for case, excess in odd.items():
+            details.setdefault(case, []).append(f"{_said(exp(logs[case]), unit)} along {name}, {_usual(limits, unit)}")
+            scores[case] = max(scores.get(case, 0.0), excess)
+    return _problem(code, f"{what} far from those of the others", details, scores)
+
+
+def _intensities(evidence: Evidence) -> list[Problem]:
+    """The median, in units of the usual range of grey levels, and that range itself."""
+    seen = evidence.seen
+    spans = {name: o.levels[4] - o.levels[0] for name, o in seen.items() if o.levels[4] > o.levels[0]}
+    if not spans:
+        return []
+    typical = sorted(spans.values())[len(spans) // 2]
+    middles = {name: seen[name].levels[2] / typical for name in spans}
+    details: dict[str, list[str]] = {}
+    scores: dict[str, float] = {}
+    limits, odd = outliers(middles, _LEVELS)
+    for case, excess in odd.items():
+        text = f"median {seen[case].levels[2]:.4g}, {_usual(limits, '', lambda x: x * typical)}"
+        details.setdefault(case, []).append(text)
+        scores[case] = excess
+    logs = {name: log(span) for name, span in spans.items()}
+    limits, odd = outliers(logs, _RANGE)
+    for case, excess in odd.items():
+        details.setdefault(case, []).append(f"range {spans[case]:.4g}, {_usual(limits, '')}")
+        scores[case] = max(scores.get(case, 0.0), excess)
+    return _problem("outlier-intensity", "grey levels far from those of the others", details, scores)
+
+
+def _said(value: float, unit: str) -> str:
+    return f"{value:.4g} {unit}".strip()
+
+
+def _usual(limits: Usual | None, unit: str, scale: Callable[[float], float] = exp) -> str:
+    if limits is None:
+        return ""
+    return f"usual {scale(limits.low):.4g} to {_said(scale(limits.high), unit)}"
+
+
+def _problem(code: Code, what: str, details: Mapping[str, list[str]], scores: Mapping[str, float]) -> list[Problem]:
+    if not details:
+        return []
+    texts = {name: "; ".join(parts) for name, parts in details.items()}
+    remedy = "check that they belong here and were exported in the same way"
+    return [problem_of(code, "warning", what, texts, remedy, details=texts, scores=scores)]

@@ -1,0 +1,287 @@
+"""``Inspection``: what was found in a dataset, as plain data, and the screenful that a terminal shows of it."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from osler.datasets.dataset import Dataset
+from osler.datasets.distributions import Histogram, label_size
+from osler.datasets.facts import CaseFacts
+from osler.datasets.fingerprint import Fingerprint
+from osler.datasets.manifest import Record
+from osler.datasets.plan import Plan
+from osler.datasets.problem import Problem, Severity
+from osler.datasets.problems import Duplicates, QualityReport
+
+__all__ = [
+    "BUDGET_S",
+    "INSPECTION_VERSION",
+    "SCREEN",
+    "CleaningReport",
+    "Inspection",
+    "StudyRow",
+    "answer_of",
+    "range_of",
+    "study_rows",
+]
+
+BUDGET_S = 900.0
+"""The budget that the plan is made for."""
+INSPECTION_VERSION = 2
+SCREEN = (24, 80)
+"""Rows and columns that the summary keeps to."""
+_NAMED = 4
+_MOST_SPLITS = 3
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudyRow(_Frozen):
+    """One case that could be read. ``shape`` and ``spacing`` are in the working orientation (see ``CaseFacts``);
+    ``sizes`` holds the size of each label that its mask shows, in ``size_unit``."""
+
+    name: str
+    split: str | None
+    patient: str | None
+    answer: str
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    spacing_known: bool
+    orientation: str
+    modality: str
+    format: str
+    usable: bool
+    sizes: dict[str, float] = {}
+    size_unit: str = ""
+
+
+class CleaningReport(_Frozen):
+    """What a cleaning did, in numbers: cases kept and left out, cells changed, and errors that still need a person."""
+
+    kept: int
+    left_out: int
+    changed: int
+    undecided: int
+    patients_from_names: bool
+
+
+class Inspection(_Frozen):
+    """What was found. ``classes`` counts cases per split and label ("unassigned" where no split is given).
+
+    ``kind`` is that of the label set, "" for studies without answers. ``fingerprint`` is of the training cases (those
+    given as such, or all), None when none can be used; ``plan`` is what a run of ``BUDGET_S`` would do, by the cost
+    model: nothing was measured on this machine.
+    """
+
+    schema_version: int = INSPECTION_VERSION
+    name: str
+    layout: str
+    kind: str
+    cases: int
+    patients: int | None
+    splits: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    fingerprint: Fingerprint | None
+    problems: tuple[Problem, ...]
+    duplicates: tuple[Duplicates, ...]
+    plan: Plan | None
+    quality: QualityReport | None = None
+    distributions: tuple[Histogram, ...] = ()
+    studies: tuple[StudyRow, ...] = ()
+    cleaning: CleaningReport | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def severities(self) -> dict[str, int]:
+        """How many problems there are of each severity, the worst first."""
+        counts = Counter(problem.severity for problem in self.problems)
+        ordered: tuple[Severity, ...] = ("error", "warning", "note")
+        return {severity: counts[severity] for severity in ordered}
+
+    def summary(self) -> list[str]:
+        """Lines for a person, never more than a screenful: what matters first."""
+        head, plan, files = _wrapped(_head(self)), _wrapped(_plan_lines(self), most=3), _file_lines(self)
+        rows = len(head) + len(plan) + sum(math.ceil(len(line) / SCREEN[1]) for line in files)  # no path is cut
+        return [*head, "", *_problem_lines(self, SCREEN[0] - rows - 3), "", *plan, *files]
+
+    def record(self) -> dict[str, Any]:
+        """The same for a machine in one line: problems with the number of their cases, no list of cases.
+
+        The lists, the distributions and the studies are in the file ``inspect.json``.
+        """
+        problems = [
+            {"severity": p.severity, "code": p.code, "what": p.what, "cases": len(p.cases), "remedy": p.remedy}
+            for p in self.problems
+        ]
+        left_out = {"problems", "duplicates", "quality", "distributions", "studies"}
+        counts = {"severities": self.severities, "duplicates": len(self.duplicates)}
+        return {**self.model_dump(mode="json", exclude=left_out), **counts, "problems": problems}
+
+
+def answer_of(dataset: Dataset, record: Record) -> str:
+    """A case's answer in words; "" for masks and for cases without one."""
+    names, target = dataset.labels.names, record.target
+    if target is None:
+        return ""
+    if dataset.labels.kind == "number":
+        return f"{target:g} {dataset.labels.unit}".strip()
+    if isinstance(target, tuple):
+        return " + ".join(name for name, value in zip(names, target, strict=True) if value == 1) or "none"
+    return names[int(target)]
+
+
+def study_rows(dataset: Dataset, facts: Iterable[CaseFacts]) -> tuple[StudyRow, ...]:
+    """A row per case that was read."""
+    records = {record.name: record for record in dataset.records}
+    return tuple(_study_row(dataset, records[fact.name], fact) for fact in facts)
+
+
+def _study_row(dataset: Dataset, record: Record, fact: CaseFacts) -> StudyRow:
+    sizes = {
+        label.name: round(label_size(fact, label.value)[0], 3)
+        for label in (dataset.labels.labels if dataset.labels.kind == "mask" else ())
+        if label.value in fact.extents
+    }
+    return StudyRow(
+        name=fact.name,
+        split=record.split,
+        patient=record.patient,
+        answer=answer_of(dataset, record),
+        shape=fact.shape,
+        spacing=fact.spacing,
+        spacing_known=fact.spacing_known,
+        orientation=fact.codes,
+        modality=fact.modality,
+        format=fact.format,
+        usable=fact.usable,
+        sizes=sizes,
+        size_unit=label_size(fact, 0)[1] if sizes else "",
+    )
+
+
+def range_of(median: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
+    """``"35×50×36 (31×40×24 to 43×59×46)"``; the median alone where all are the same."""
+    return _times(median) + ("" if tuple(low) == tuple(high) else f" ({_times(low)} to {_times(high)})")
+
+
+def _times(numbers: Sequence[float]) -> str:
+    return "×".join(f"{n:.4g}" for n in numbers)
+
+
+def _wrapped(lines: Iterable[str], *, indent: str = "", most: int = 2) -> list[str]:
+    """Each line in at most ``most`` rows of the screen; what does not fit ends in "..."."""
+    rows: list[str] = []
+    for line in lines:
+        rows += textwrap.wrap(
+            line, SCREEN[1], subsequent_indent=indent, max_lines=most, placeholder=" ...", break_on_hyphens=False
+        )
+    return rows
+
+
+def _head(found: Inspection) -> list[str]:
+    patients = "patients unknown" if found.patients is None else f"{found.patients} patients"
+    lines = [f"{found.name}: {found.cases} cases, layout {found.layout}, {patients}"]
+    if len(found.splits) > 1 or any(found.classes.values()):
+        lines += [
+            f"{split}: {count}{_listed(found.classes[split])}"
+            for split, count in list(found.splits.items())[:_MOST_SPLITS]
+        ]
+    return lines + ([_fingerprint_line(found.fingerprint)] if found.fingerprint else [])
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return f" ({', '.join(f'{name} {count}' for name, count in counts.items())})" if counts else ""
+
+
+def _fingerprint_line(fingerprint: Fingerprint) -> str:
+    unit = "mm" if fingerprint.spacing_known else "px (no file says how large a pixel is)"
+    spacing = range_of(fingerprint.median_spacing, fingerprint.minimum_spacing, fingerprint.maximum_spacing)
+    shape = range_of(fingerprint.median_shape, fingerprint.minimum_shape, fingerprint.maximum_shape)
+    element = "voxels" if fingerprint.dimensions == 3 else "pixels"
+    kind = f"{fingerprint.dimensions}D {fingerprint.modality}".strip() + (", colour" * (fingerprint.colours == 3))
+    codes = f", {' '.join(fingerprint.orientations)}" if fingerprint.orientations else ""
+    return f"{kind}, {shape} {element}, spacing {spacing} {unit}{codes}"
+
+
+def _problem_lines(found: Inspection, room: int) -> list[str]:
+    """The counts, then a row for each problem, and more for the first ones as far as ``room`` reaches."""
+    if not found.problems:
+        return ["No problems found"]
+    fits = len(found.problems) <= room - 1
+    shown = found.problems if fits else found.problems[: room - 2]
+    entries = [_entry(problem, rows=1) for problem in shown]
+    left = room - 1 - len(entries) - (not fits)
+    for place, problem in enumerate(shown):
+        for longer in (_entry(problem, rows=2), _entry(problem, rows=2, remedy=True)):
+            needed = len(longer) - len(entries[place])
+            if needed <= left:
+                entries[place], left = longer, left - needed
+    lines = [_counted(Counter(problem.severity for problem in found.problems))]
+    lines += [line for entry in entries for line in entry]
+    if not fits:
+        hidden = _counted(Counter(problem.severity for problem in found.problems[len(shown) :]))
+        lines.append(f"  and {hidden} more: {'see the page' if _page(found) else '--output OUT shows all'}")
+    return lines
+
+
+def _counted(severities: Counter[Severity]) -> str:
+    ordered: tuple[Severity, ...] = ("error", "warning", "note")
+    return ", ".join(f"{severities[s]} {s}{'s' * (severities[s] != 1)}" for s in ordered if severities[s])
+
+
+def _entry(problem: Problem, *, rows: int, remedy: bool = False) -> list[str]:
+    named = ", ".join(problem.cases[:_NAMED]) + (" ..." if len(problem.cases) > _NAMED else "")
+    head = f"  {problem.severity.upper():8}{problem.what}" + (f": {named}" if named else "")
+    lines = _wrapped([head], indent=" " * 10, most=rows)
+    if remedy and problem.remedy:
+        lines += _wrapped([f"          -> {problem.remedy}"], indent=" " * 13)
+    return lines
+
+
+def _page(found: Inspection) -> bool:
+    return any(path.suffix == ".html" for path in found.files)
+
+
+def _plan_lines(found: Inspection) -> list[str]:
+    plan = found.plan
+    if plan is None:
+        return ["Nothing can be planned"]
+    spacing = (
+        f" at {_times(plan.grid.spacing)} {'mm' if plan.grid.spacing_known else 'px'}" if plan.grid.spacing else ""
+    )
+    return [
+        f"Plan for {BUDGET_S / 60:.0f} minutes: {plan.task}, {plan.network.family} of {plan.network.features[0]} to "
+        f"{max(plan.network.features)} filters, {_times(plan.patch)}{spacing}, {plan.batch} a step, about "
+        f"{plan.steps:,} steps (from the cost model, not measured here)"
+    ]
+
+
+def _cleaning_lines(done: CleaningReport | None) -> list[str]:
+    if done is None:
+        return []
+    changed = f", {done.changed} changed" if done.changed else ""
+    lines = [f"Cleaned manifest: {done.kept} cases kept, {done.left_out} left out (excluded.csv says why){changed}"]
+    if done.undecided:
+        lines.append(f"  {done.undecided} error{'s' * (done.undecided != 1)} need a decision of yours and stay in it")
+    if done.patients_from_names:
+        lines.append("  patients, as taken from the names, are written into it: check them")
+    return lines
+
+
+def _file_lines(found: Inspection) -> list[str]:
+    folders: dict[Path, list[str]] = {}
+    for path in found.files:
+        folders.setdefault(path.parent, []).append(path.name)
+    lines = [f"wrote {folder / names[0]}{''.join(f', {n}' for n in names[1:])}" for folder, names in folders.items()]
+    return [*_cleaning_lines(found.cleaning), *lines] or [
+        "--output OUT writes a page with pictures, --fix OUT a cleaned manifest"
+    ]

@@ -220,3 +220,26 @@ def test_an_image_without_any_mask_and_a_mask_without_an_image_are_named(tmp_pat
     mask_picture(root / "masks/liver/c.png")
     with pytest.raises(DatasetError, match=r"the mask masks/liver/c has no image in images"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("maker", "file", "content", "problem"),
+    [
+        (coco, "annotations/instances_train.json", b'{"images": [], "annotations": [], "categories": [', "is no JSON"),
+        (
+            coco,
+            "annotations/instances_train.json",
+            b'{"images": 1, "annotations": [], "categories": []}',
+            "is no COCO file",
+        ),
+        (voc, "class_names.txt", b"\xff\xfe", "class_names.txt cannot be read"),
+        (voc, "ImageSets/Segmentation/val.txt", b"\xff", "val.txt cannot be read"),
+        (bids, "participants.tsv", b"\xff", "participants.tsv cannot be read"),
+        (bids, "derivatives/manual/dseg.tsv", b"value\tname\n1\tx\n", "dseg.tsv does not name values"),
+    ],
+)
+def test_a_damaged_list_is_named(tmp_path, maker, file, content, problem):
+    root = maker(tmp_path)
+    (root / file).write_bytes(content)
+    with pytest.raises(DatasetError, match=problem):
+        open_dataset(root)

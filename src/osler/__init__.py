@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from osler.studies.image import Image
     from osler.studies.study import Study
     from osler.workflows.evaluate import evaluate
+    from osler.workflows.fetch import fetch
+    from osler.workflows.import_dataset import import_dataset
     from osler.workflows.inspect import inspect
     from osler.workflows.predict import predict
     from osler.workflows.train import train
@@ -33,6 +35,8 @@ __all__ = [
     "Study",
     "errors",
     "evaluate",
+    "fetch",
+    "import_dataset",
     "inspect",
     "open_dataset",
     "predict",
@@ -46,6 +50,8 @@ _HOMES = {
     "Model": "osler.models.folder",
     "Study": "osler.studies.study",
     "evaluate": "osler.workflows.evaluate",
+    "fetch": "osler.workflows.fetch",
+    "import_dataset": "osler.workflows.import_dataset",
     "inspect": "osler.workflows.inspect",
     "open_dataset": "osler.datasets.layouts",
     "predict": "osler.workflows.predict",

@@ -6,8 +6,8 @@ import hashlib
 import shutil
 
 import pytest
-from layout_samples import class_folders, medmnist, nnunet
 
+from layout_samples import class_folders, medmnist, nnunet
 from osler.datasets.identity import content_digest, patient_digest
 from osler.datasets.layouts import open_dataset
 from osler.errors import PathNotFound

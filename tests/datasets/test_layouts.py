@@ -6,11 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from layout_samples import MAKERS, decathlon, images_and_masks, mask_picture, medmnist, nnunet, picture, volume
 
+from layout_samples import MAKERS, decathlon, images_and_masks, mask_picture, medmnist, nnunet, picture, volume
 from osler.datasets.layouts import LAYOUTS, open_dataset
 from osler.studies.phantoms.chest_ct import write_study
-
 
 WITHOUT_IMAGES = ("wfdb", "tables")  # recognised, so that the answer says what they are; see test_no_images.py
 

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
-from layout_samples import class_folders, decathlon, images_and_masks, mask_picture, medmnist, nnunet, picture, volume
 
+from layout_samples import class_folders, decathlon, images_and_masks, mask_picture, medmnist, nnunet, picture, volume
 from osler.datasets.layouts import open_dataset, propose_pattern
 from osler.errors import DatasetError, GridMismatch, NoLabels, PathNotFound, TooFew, Unknown, UnknownLayout, UsageError
 

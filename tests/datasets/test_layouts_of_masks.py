@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from layout_samples import bids, coco, mask_picture, masks_per_class, picture, square, voc, voc_boxes, volume
 
+from layout_samples import bids, coco, mask_picture, masks_per_class, picture, square, voc, voc_boxes, volume
 from osler.datasets.layouts import open_dataset
 from osler.errors import DatasetError, GridMismatch, NoLabels, UsageError
 
@@ -47,7 +47,7 @@ def test_coco_boxes_are_no_masks_but_say_what_an_image_shows(tmp_path):
 
 def test_coco_files_in_which_some_shapes_are_missing_are_refused(tmp_path):
     shapes = [*BOXES, {"id": 2, "image_id": 1, "category_id": 7, "segmentation": [square(3, 4, 5)]}]
-    with pytest.raises(DatasetError, match="1 of 2 annotations of instances_train.json have a box and no shape"):
+    with pytest.raises(DatasetError, match=r"1 of 2 annotations of instances_train.json have a box and no shape"):
         open_dataset(coco(tmp_path, annotations=shapes))
 
 

@@ -8,8 +8,8 @@ import sys
 import pyarrow
 import pyarrow.parquet
 import pytest
-from layout_samples import MAKERS, class_folders, coco, decathlon, medmnist, picture, table, volume
 
+from layout_samples import MAKERS, class_folders, coco, decathlon, medmnist, picture, table, volume
 from osler.datasets.dataset import Dataset
 from osler.datasets.layouts import open_dataset, write_manifest
 from osler.datasets.manifest import ImageRef

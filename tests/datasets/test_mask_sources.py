@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from layout_samples import coco, mask_picture, masks_per_class, volume
 from learning_plans import small_plan
-
 from osler.datasets.facts import look
 from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import ImageRef, Layer

@@ -21,7 +21,7 @@ def test_the_real_ecgs_are_listed_with_patients_leads_and_beats(shared):
     assert [r.name for r in records] == ["100", "102", "105", "106", "114", "116", "119", "121"]
     assert {(r.leads, r.rate_hz, round(r.seconds, 2)) for r in records} == {(("MLII",), 360.0, 1805.56)}
     counts = {r.name: dict(r.beats) for r in records}
-    # Premature ventricular beats by record as https://physionet.org/physiobank/database/html/mitdbdir/tables.htm has them
+    # Premature ventricular beats by record: https://physionet.org/physiobank/database/html/mitdbdir/tables.htm
     assert {name: counts[name].get("V", 0) for name in ("100", "106", "114", "119", "121")} == {
         "100": 1, "106": 520, "114": 43, "119": 444, "121": 1,
     }  # fmt: skip

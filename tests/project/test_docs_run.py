@@ -18,7 +18,7 @@ from pages import PAGES, ROOT, Block, anchors_of, blocks_of, links_of
 from small_data import write_small_data
 
 RUNNABLE = [page for page in PAGES if any(block.runs for block in blocks_of(page))]
-QUICK = {"lay-out-your-data.md", "change-a-plan.md"}  # pages that train nothing and need no model
+QUICK = {"lay-out-your-data.md", "change-a-plan.md", "fetch-public-data.md"}  # pages that train nothing and need no model
 _TRAINS = re.compile(r"osler train (?!.*--plan-only)|osler\.train\(")
 
 

@@ -20,6 +20,8 @@ PUBLIC = [
     "Study",
     "errors",
     "evaluate",
+    "fetch",
+    "import_dataset",
     "inspect",
     "open_dataset",
     "predict",

@@ -23,7 +23,11 @@ from osler.studies.formats import label_format, read_labels
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-__all__ = ["ComposedMask", "compose_mask", "paint", "values_of"]
+__all__ = ["OVERLAP_NOTE", "ComposedMask", "compose_mask", "paint", "values_of"]
+
+
+OVERLAP_NOTE = "where labels overlap, the smaller one of the case has the voxel; osler inspect counts them"
+"""What a layout whose masks lie in parts says of them."""
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,8 @@ def train(
     begun = time.monotonic()
     progress, cancel = progress or Silent(), cancel or CancelToken()
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, task=task, patient=patient)
+    for note in opened.manifest.notes:
+        progress.say(note)
     full_plan, fields = read_plan(plan_file)
     request = _Request(
         output=Path(output),

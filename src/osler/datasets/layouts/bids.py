@@ -26,6 +26,7 @@ from osler.datasets.layouts.files import natural, reference, subfolders
 from osler.datasets.layouts.masks import Grid, all_values, grid_mismatch, grid_of
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Layer, Manifest, Record
+from osler.datasets.mask_sources import OVERLAP_NOTE
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, GridMismatch, NoLabels
 
@@ -94,36 +95,27 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     channels = _channels(by_case)
     labels, refs = _labels(by_case, top, folder)
     about = _participants(top)
-    records = []
-    for case, found in sorted(by_case.items(), key=lambda pair: natural(_name(pair[0]))):
-        subject = dict(case)["sub"]
-        columns = about.get(f"sub-{subject}", {})
-        records.append(
-            Record(
-                name=_name(case),
-                images={c: reference(found.images[s].path, top) for s, c in channels.items()},
-                mask=refs[case],
-                patient=f"sub-{subject}",
-                site=columns.get("site") or None,
-                columns=columns,
-            )
-        )
-    without = {dict(c)["sub"] for c in images} - {dict(case)["sub"] for case in by_case}
+    ordered = sorted(by_case, key=lambda case: natural(_name(case)))
+    records = (_record(case, by_case[case], refs[case], channels, about, top) for case in ordered)
+    without = {dict(case)["sub"] for case in images} - {dict(case)["sub"] for case in by_case}
     notes += [f"{len(without)} subjects have no mask and are not used"] if without else []
+    notes += _left_out(by_case, channels)
+    notes += [OVERLAP_NOTE] if any(ref.layers for ref in refs.values()) else []
     return Manifest(
         name=top.name,
         root=top,
         layout=NAME,
         labels=labels,
         records=tuple(records),
-        modality="MR" if all(s in _MR for s in channels) else "",
+        modality="MR" if all(suffix in _MR for suffix in channels) else "",
         channels=tuple(channels.values()),
         patients="given",
-        notes=tuple(notes + _left_out(by_case, channels)),
+        notes=tuple(notes),
     )
 
 
-_MR = ("T1w", "T2w", "FLAIR", "T2starw", "PDw", "PDT2", "inplaneT1", "inplaneT2", "angio", "bold", "dwi", "T1map")
+_MR = ("T1w", "T2w", "FLAIR", "T2starw", "PDw", "PDT2", "inplaneT1", "inplaneT2", "angio", "T1map", "T2map", "MP2RAGE")
+_NO_IMAGES = ("mask", "dseg", "probseg", "bold", "dwi")  # answers, and series in time or direction
 _Case = tuple[tuple[str, str], ...]
 
 
@@ -134,6 +126,26 @@ class _Found:
     masks: Sequence[_File]
     images: Mapping[str, _File]
     elsewhere: frozenset[str]
+
+
+def _record(
+    case: _Case,
+    found: _Found,
+    mask: ImageRef,
+    channels: Mapping[str, str],
+    about: Mapping[str, dict[str, str]],
+    top: Path,
+) -> Record:
+    subject = f"sub-{dict(case)['sub']}"
+    columns = about.get(subject, {})
+    return Record(
+        name=_name(case),
+        images={channel: reference(found.images[suffix].path, top) for suffix, channel in channels.items()},
+        mask=mask,
+        patient=subject,
+        site=columns.get("site") or None,
+        columns=columns,
+    )
 
 
 def _top(path: Path) -> Path:
@@ -196,7 +208,7 @@ def _images(path: Path, top: Path, folder: Path) -> dict[_Case, list[_File]]:
     grouped: dict[_Case, list[_File]] = defaultdict(list)
     for place in dict.fromkeys((top, folder, path)):
         for one in _files(place):
-            if one.suffix not in ("mask", "dseg", "probseg") and one not in grouped[one.case]:
+            if one.suffix not in _NO_IMAGES and one not in grouped[one.case]:
                 grouped[one.case].append(one)
     return {case: files for case, files in grouped.items() if files}
 
@@ -229,7 +241,8 @@ def _on_grid(case: _Case, masks: Sequence[_File], images: Mapping[_Case, Sequenc
             remedy="export the mask on the grid of its image (same size and position)",
         )
     chosen: dict[str, _File] = {}
-    for one in sorted(fitting, key=lambda one: (-len(one.entities), one.path.name)):
+    # the same acquisition before a more general one, what the scanner made before what was made of it
+    for one in sorted(fitting, key=lambda one: (-len(one.case), "desc" in one.entities, one.path.name)):
         chosen.setdefault(one.suffix, one)
     return _Found(masks, dict(sorted(chosen.items())), frozenset(one.suffix for one in near) - chosen.keys())
 

@@ -30,6 +30,7 @@ from osler.datasets.layouts.files import (
 )
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Manifest, Record, Split
+from osler.datasets.mask_sources import OVERLAP_NOTE
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 
@@ -150,7 +151,8 @@ def _notes(files: Sequence[CocoFile], labels: LabelSet) -> tuple[str, ...]:
     unused = [name for name in files[0].categories.values() if name not in labels.names]
     notes = [f"no image shows {', '.join(unused)}, so they are no labels"] if unused else []
     empty = sum(image not in file.shapes and image not in file.boxes for file in files for image in file.images)
-    return tuple(notes + ([f"{empty} images have no annotation: taken as showing none of the labels"] if empty else []))
+    notes += [f"{empty} images have no annotation: taken as showing none of the labels"] if empty else []
+    return tuple(notes + ([OVERLAP_NOTE] if labels.kind == "mask" and len(labels.labels) > 1 else []))
 
 
 def _split_of(file: Path, root: Path) -> Split | None:

@@ -18,6 +18,7 @@ from osler.datasets.layouts.files import SPLIT_FOLDERS, image_suffix, short_name
 from osler.datasets.layouts.label_file import LabelFile, label_file_of, read_label_file, read_value_names
 from osler.datasets.layouts.masks import all_values, refuse_lossy
 from osler.datasets.manifest import ImageRef, Manifest, Record, Target
+from osler.datasets.mask_sources import OVERLAP_NOTE
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 
@@ -112,6 +113,7 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
         modality=written.modality if written else "",
         channels=tuple(channels),
         patients="given" if patients else "unknown",
+        notes=(OVERLAP_NOTE,) if column == "mask_" and len(labels.labels) > 1 else (),
     )
 
 

@@ -35,6 +35,7 @@ from osler.datasets.layouts.image_mask_folders import IMAGE_FOLDERS, MASK_FOLDER
 from osler.datasets.layouts.masks import refuse_lossy
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Layer, Manifest, Record
+from osler.datasets.mask_sources import OVERLAP_NOTE
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError
 
@@ -137,9 +138,8 @@ def _record(name: str, case: _Case, root: Path, labels: LabelSet, *, several: bo
 def _notes(cases: Sequence[_Case], classes: Sequence[str]) -> tuple[str, ...]:
     missing = {name: sum(name not in case.masks for case in cases) for name in classes}
     listed = ", ".join(f"{name} in {count}" for name, count in missing.items() if count)
-    if not listed:
-        return ()
-    return (f"cases without a mask file of a class are taken as not showing it: {listed} of {len(cases)}",)
+    notes = [f"cases without a mask file of a class are taken as not showing it: {listed} of {len(cases)}"]
+    return (*(notes if listed else ()), *((OVERLAP_NOTE,) if len(classes) > 1 else ()))
 
 
 def _cases(path: Path) -> list[_Case]:

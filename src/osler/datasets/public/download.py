@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transfer", "download"]
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # what a connection that breaks off can lose: a piece is written when it is whole
 _MB = 1e6
 _TIMEOUT_S = (20.0, 60.0)  # to connect; between two pieces
 _TRIES = 5
@@ -192,9 +192,7 @@ class Transfer:
             for piece in response.iter_content(_CHUNK):
                 file.write(piece)
                 self._progress.advance("fetch", len(piece) / _MB)
-                if self._cancel.cancelled:
-                    file.flush()
-                    self._cancel.raise_if_cancelled()
+                self._cancel.raise_if_cancelled()
 
     def _check_space(self, total: int | None, offset: int) -> None:
         if total is None:

@@ -147,9 +147,7 @@ def write_seg(
     data.HighBit = data.BitsStored - 1
     if kind == "FRACTIONAL":
         data.SegmentationFractionalType, data.MaximumFractionalValue = "OCCUPANCY", maximum
-    data.SegmentSequence = [
-        _segment(number, name, (codes or {}).get(name)) for number, name in enumerate(masks, 1)
-    ]
+    data.SegmentSequence = [_segment(number, name, (codes or {}).get(name)) for number, name in enumerate(masks, 1)]
     data.ReferencedSeriesSequence = [
         _item(SeriesInstanceUID=series.uid, ReferencedInstanceSequence=[_reference(uid) for uid in series.instances])
     ]

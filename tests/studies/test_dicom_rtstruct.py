@@ -1,4 +1,4 @@
-"""Contours become voxels where they were drawn: in every orientation, order of files, with holes; or they are refused."""
+"""Contours become voxels where they were drawn, in every orientation and order of files, or they are refused."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_label_samples import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Series, write_rtstruct, write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_label_samples import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Series, write_rtstruct, write_series
 from osler.errors import GeometryError, Unknown, Unreadable, Unsuitable
 from osler.studies.formats import dicom_rtstruct, read_image, read_labels
 from osler.studies.formats._contours import area, enclosed, rasterise

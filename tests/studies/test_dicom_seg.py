@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_label_samples import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Series, write_seg, write_series
 
+from dicom_label_samples import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Series, write_seg, write_series
 from osler.errors import GeometryError, StudyError, Unknown, Unreadable, Unsuitable
 from osler.studies.formats import dicom_seg, read_image, read_labels
 from osler.studies.image import Image
@@ -78,7 +78,8 @@ def test_a_segmentation_is_laid_onto_an_image_in_another_orientation(tmp_path: P
     image = read_image(tmp_path / "ct")
     flipped = Image(image.array[:, ::-1, :, ::-1].transpose(0, 3, 1, 2), _flipped_affine(image), modality="CT")
     np.testing.assert_array_equal(
-        read_labels(path, onto=flipped).array, read_labels(path, onto=image).array[:, ::-1, :, ::-1].transpose(0, 3, 1, 2)
+        read_labels(path, onto=flipped).array,
+        read_labels(path, onto=image).array[:, ::-1, :, ::-1].transpose(0, 3, 1, 2),
     )
 
 
@@ -180,7 +181,7 @@ def _twice(data: Any) -> None:
         (_count, Unreadable, "has 3 frames and describes 4"),
         (_twice, Unreadable, "two of its segments have one number"),
         (lambda data: setattr(data, "FrameOfReferenceUID", "1.2.3"), GeometryError, "different frames of reference"),
-        (lambda data: setattr(data, "BitsAllocated", 32), Unreadable, "32 bits per pixel"),
+        (lambda data: setattr(data, "BitsAllocated", 32), Unreadable, "12×10 pixels of 32 bits is not known"),
         (lambda data: delattr(data, "SegmentSequence"), Unreadable, "describes no segment"),
         (lambda data: delattr(data, "PerFrameFunctionalGroupsSequence"), Unreadable, "describes 0"),
     ],
@@ -197,7 +198,7 @@ def test_what_does_not_fit_is_refused(change: Any, error: type[Exception], reaso
 def test_a_grid_of_absurd_size_is_refused(tmp_path: Path) -> None:
     series = write_series(tmp_path / "ct")
     path = changed(write_seg(tmp_path / "seg.dcm", series, {"thing": blob()}), _huge)
-    with pytest.raises(StudyError, match=r"voxels, and 536,870,912 is the most|not evenly spaced"):
+    with pytest.raises(StudyError, match="impossible position"):
         read_labels(path)
 
 
@@ -288,7 +289,9 @@ def test_real_segmentations_of_ct_are_as_highdicom_reads_them(name: str, shared:
         for voxels, to_world in ((values, affine), (ours, axes)):
             indices = np.argwhere(voxels)
             world = (to_world @ np.column_stack([indices, np.ones(len(indices))]).T)[:3].T.round(2)
-            places[len(places)] = {(*p, round(float(v), 4)) for p, v in zip(world, voxels[tuple(indices.T)], strict=True)}
+            places[len(places)] = {
+                (*p, round(float(v), 4)) for p, v in zip(world, voxels[tuple(indices.T)], strict=True)
+            }
         assert places[0] == places[1]
         assert len(places[0]) > 10
         np.testing.assert_array_equal(masks(one.number).reshape(ours.shape), ours >= 0.5)

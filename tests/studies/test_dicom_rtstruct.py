@@ -1,4 +1,4 @@
-"""Contours become voxels where they were drawn, in every orientation, order of files, with holes; or are refused."""
+"""Contours become voxels where they were drawn, in every orientation and order of files, or they are refused."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def _twice(data: Any) -> None:
         (_count, Unreadable, "has 3 frames and describes 4"),
         (_twice, Unreadable, "two of its segments have one number"),
         (lambda data: setattr(data, "FrameOfReferenceUID", "1.2.3"), GeometryError, "different frames of reference"),
-        (lambda data: setattr(data, "BitsAllocated", 32), Unreadable, "32 bits per pixel"),
+        (lambda data: setattr(data, "BitsAllocated", 32), Unreadable, "12×10 pixels of 32 bits is not known"),
         (lambda data: delattr(data, "SegmentSequence"), Unreadable, "describes no segment"),
         (lambda data: delattr(data, "PerFrameFunctionalGroupsSequence"), Unreadable, "describes 0"),
     ],
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused(change: Any, error: type[Exception], reaso
 def test_a_grid_of_absurd_size_is_refused(tmp_path: Path) -> None:
     series = write_series(tmp_path / "ct")
     path = changed(write_seg(tmp_path / "seg.dcm", series, {"thing": blob()}), _huge)
-    with pytest.raises(StudyError, match=r"voxels, and 536,870,912 is the most|not evenly spaced"):
+    with pytest.raises(StudyError, match="impossible position"):
         read_labels(path)
 
 

@@ -24,6 +24,7 @@ from osler.datasets.layouts.files import natural, reference, short_names
 from osler.datasets.layouts.label_file import read_value_names
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Layer, Manifest, Record
+from osler.datasets.mask_sources import OVERLAP_NOTE
 from osler.datasets.parallel import in_threads
 from osler.datasets.plan import TaskName
 from osler.datasets.structures import structures_in
@@ -95,6 +96,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     images = [image for image in index.images if image.key in layers]
     images.sort(key=lambda image: natural(str(image.files[0])))
     notes += _left_out(index, images, layers)
+    notes += [OVERLAP_NOTE] if len(labels.labels) > 1 else []
     patients = [_patient(image, series[image.key]) for image in images]
     known = all(patients)
     names = short_names([image.key.replace(":", "-") for image in images])

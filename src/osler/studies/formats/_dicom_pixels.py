@@ -20,7 +20,7 @@ from osler.studies.geometry import Array
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["decode", "with_sign"]
+__all__ = ["codec_of", "decode", "with_sign"]
 
 _IMPLICIT = "1.2.840.10008.1.2"  # what a file without a preamble is
 _PLAIN = (_IMPLICIT, "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
@@ -64,6 +64,11 @@ def decode(data: Dataset, frames: Sequence[int] | None = None) -> Array:
     if stored.ndim == 4:
         return _eight_bits(stored, data)
     return with_sign(stored, int(data.BitsStored), int(data.PixelRepresentation) == 1)
+
+
+def codec_of(syntax: str) -> str:
+    """How frames of a transfer syntax are compressed (a ``kind`` of ``_dicom_codec.Frame``); "" when they are not."""
+    return _CODECS.get(syntax, "")
 
 
 def with_sign(stored: Array, bits: int, signed: bool) -> Array:

@@ -6,7 +6,7 @@ In here positions and directions are DICOM's LPS+ millimetres; affines that leav
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,19 @@ from typing import Any
 import numpy as np
 
 from osler.errors import GeometryError, Unreadable, Unsuitable
-from osler.studies.formats._dicom_labels import Grid, check_size
-from osler.studies.formats._dicom_pixels import decode
+from osler.studies.formats._dicom_codec import Frame as CodedFrame
+from osler.studies.formats._dicom_codec import decode_frame
+from osler.studies.formats._dicom_labels import MOST_VOXELS, Grid, check_size
+from osler.studies.formats._dicom_pixels import codec_of
 from osler.studies.geometry import LPS_TO_RAS, PICTURE_AFFINE, Array
 
 __all__ = ["Frame", "frames_of", "own_grid", "place", "stored_frames"]
 
-_DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+_IMPLICIT = "1.2.840.10008.1.2"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _ANGLE_TOLERANCE = 1e-3
+_FARTHEST = 1e6
+"""Millimetres from the origin at which nothing of a patient can be."""
 _IN_PLANE = 0.05
 """Voxels by which a frame's corners may miss those of the image within its plane: headers round."""
 _THROUGH_PLANE = 0.25
@@ -118,6 +123,9 @@ def _frame_affine(groups: list[Any], path: Path) -> Array | None:
         )
     directions = np.array(orientation, dtype=float).reshape(2, 3)
     lengths = np.linalg.norm(directions, axis=1)
+    numbers = np.array([*position, *orientation, *spacing], dtype=float)
+    if len(position) != 3 or len(spacing) != 2 or not np.isfinite(numbers).all() or np.abs(numbers).max() > _FARTHEST:
+        raise GeometryError(f"{path} gives frames an impossible position or spacing", remedy="repair it at its source")
     if not np.allclose(lengths, 1, atol=1e-2) or abs(directions[0] @ directions[1]) > 1e-2:
         raise GeometryError(
             f"{path}: ImageOrientationPatient {list(orientation)} is not two perpendicular unit vectors",
@@ -308,32 +316,34 @@ def _check_source(frame: Frame, level: int, grid: Grid, path: Path) -> None:
 
 
 def stored_frames(data: Any) -> Callable[[int], Array]:
-    """A function from a frame's index to its stored values (rows, columns), as unsigned integers.
+    """A function from a frame's index to its stored values (rows, columns), unsigned integers, unpacked when asked for.
 
-    Native pixels are unpacked frame by frame; compressed ones all at once.
+    A palette's indices stay indices.
 
     Raises:
-        ValueError: pixels that are missing, cut off, or of an unknown kind.
+        ValueError: pixels that are missing, cut off, or of an unknown kind; the function too.
     """
     if "PixelData" not in data:
         raise ValueError("it has no pixels")
     count, rows, columns = int(data.get("NumberOfFrames", 1) or 1), int(data.Rows), int(data.Columns)
-    syntax = data.file_meta.TransferSyntaxUID
-    if str(syntax) == _DEFLATED_FRAMES:
-        decoded = np.stack(list(_inflated(data, count, rows, columns)))
-    elif syntax.is_encapsulated:
-        colours, data.PhotometricInterpretation = data.PhotometricInterpretation, "MONOCHROME2"
-        decoded = decode(data)  # a palette gives its indices, not its colours
-        data.PhotometricInterpretation = colours
-    else:
-        return _native(data, count, rows, columns)
-    return lambda index: decoded[index]
+    bits, syntax = int(data.BitsAllocated), str(data.file_meta.get("TransferSyntaxUID", "") or _IMPLICIT)
+    if bits not in (1, 8, 16) or min(rows, columns) < 1 or rows * columns > MOST_VOXELS:
+        raise ValueError(f"a segmentation of {columns}×{rows} pixels of {bits} bits is not known")
+    codec = codec_of(syntax)
+    if not codec:
+        return _native(data, count, (rows, columns), bits, big_endian=syntax == _BIG_ENDIAN)
+    from pydicom.encaps import generate_frames
+
+    contents = list(generate_frames(data.PixelData, number_of_frames=count))
+    if len(contents) != count:
+        raise ValueError(f"it holds {len(contents)} of {count} frames")
+    if codec == "deflate":
+        return lambda index: _inflated(contents[index], (rows, columns), bits)
+    return lambda index: decode_frame(contents[index], CodedFrame(codec, rows, columns, 1, bits))
 
 
-def _native(data: Any, count: int, rows: int, columns: int) -> Callable[[int], Array]:
-    raw, bits, size = data.PixelData, int(data.BitsAllocated), rows * columns
-    if bits not in (1, 8, 16):
-        raise ValueError(f"a segmentation of {bits} bits per pixel is not known")
+def _native(data: Any, count: int, shape: tuple[int, int], bits: int, *, big_endian: bool) -> Callable[[int], Array]:
+    raw, size = data.PixelData, shape[0] * shape[1]
     if len(raw) < -(-size * count * bits // 8):
         raise ValueError(f"the pixels are cut off: {len(raw)} bytes of {-(-size * count * bits // 8)}")
     if bits == 1:
@@ -341,31 +351,24 @@ def _native(data: Any, count: int, rows: int, columns: int) -> Callable[[int], A
         def unpacked(index: int) -> Array:
             first = index * size  # frames follow each other bit by bit, whatever the byte they begin in
             cut = np.frombuffer(raw, np.uint8, count=-(-(first + size) // 8) - first // 8, offset=first // 8)
-            return np.unpackbits(cut, bitorder="little")[first % 8 : first % 8 + size].reshape(rows, columns)
+            return np.unpackbits(cut, bitorder="little")[first % 8 : first % 8 + size].reshape(shape)
 
         return unpacked
-    order = "<" if data.file_meta.TransferSyntaxUID.is_little_endian else ">"
-    dtype = np.dtype(np.uint8) if bits == 8 else np.dtype(f"{order}u2")
+    stored = np.dtype(f"{'>' if big_endian else '<'}u{bits // 8}")
 
     def whole(index: int) -> Array:
-        offset = index * size * dtype.itemsize
-        return np.frombuffer(raw, dtype, count=size, offset=offset).astype(f"u{dtype.itemsize}").reshape(rows, columns)
+        cut = np.frombuffer(raw, stored, count=size, offset=index * size * stored.itemsize)
+        return cut.astype(stored.newbyteorder("=")).reshape(shape)
 
     return whole
 
 
-def _inflated(data: Any, count: int, rows: int, columns: int) -> Iterator[Array]:
-    """Frames that are each a deflate stream (PS3.5 A.4.12)."""
-    from pydicom.encaps import generate_frames
-
-    bits = int(data.BitsAllocated)
-    size = -(-rows * columns * bits // 8)
-    for frame in generate_frames(data.PixelData, number_of_frames=count):
-        raw = zlib.decompressobj(-15).decompress(frame, size)
-        if len(raw) < size:
-            raise ValueError("the compressed pixels are cut off")
-        if bits == 1:
-            flat = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")[: rows * columns]
-        else:
-            flat = np.frombuffer(raw, np.uint8 if bits == 8 else np.dtype("<u2"))
-        yield flat.reshape(rows, columns)
+def _inflated(content: bytes, shape: tuple[int, int], bits: int) -> Array:
+    """A frame that is a deflate stream (PS3.5 A.4.12); no more is inflated than it may hold."""
+    size = -(-shape[0] * shape[1] * bits // 8)
+    raw = zlib.decompressobj(-15).decompress(content, size)
+    if len(raw) < size:
+        raise ValueError("the compressed pixels are cut off")
+    if bits == 1:
+        return np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")[: shape[0] * shape[1]].reshape(shape)
+    return np.frombuffer(raw, np.dtype(f"<u{bits // 8}")).astype(f"u{bits // 8}").reshape(shape)

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +209,7 @@ def _contours(item: Any, what: str, grid: Grid) -> Iterator[_Contour]:
 
 def _points(contour: Any, what: str) -> Array:
     """(N, 3) LPS+ mm, without the first point repeated at the end."""
-    numbers = np.array([float(value) for value in contour.get("ContourData") or []])
+    numbers = np.array(_numbers(contour))
     stated = contour.get("NumberOfContourPoints")
     if len(numbers) % 3 or (stated is not None and int(stated) * 3 != len(numbers)):
         raise ValueError(f"a contour of {what.rpartition(': ')[2]} has {len(numbers)} numbers for {stated} points")
@@ -222,6 +221,16 @@ def _points(contour: Any, what: str) -> Array:
     if not len(points):
         raise ValueError(f"a contour of {what.rpartition(': ')[2]} has no points")
     return points
+
+
+def _numbers(contour: Any) -> list[float]:
+    """ContourData; from its bytes where pydicom has not parsed them yet, which it does a hundred times slower."""
+    element = contour.get_item("ContourData") if "ContourData" in contour else None
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        return [float(number) for number in value.strip(b" \0").split(b"\\")] if value.strip(b" \0") else []
+    several = [] if value is None else value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
+    return [float(number) for number in several]
 
 
 def _check_level(voxels: Array, level: int, allowed: float, what: str, grid: Grid) -> None:
@@ -288,21 +297,39 @@ def _check_outlines(outlines: Sequence[Array], shape: tuple[int, int], what: str
     """Two outlines of a slice must lie apart, or one within the other."""
     if len(outlines) < 2:
         return
-    masks = [enclosed([outline], shape) for outline in outlines]
-    facts = [(*outline.min(axis=0), *outline.max(axis=0), area(outline)) for outline in outlines]
-    for n, m in combinations(range(len(outlines)), 2):
-        (low, high), (other_low, other_high) = ((np.array(facts[k][:2]), np.array(facts[k][2:4])) for k in (n, m))
-        if (low > other_high).any() or (other_low > high).any():
-            continue
-        if np.allclose(facts[n], facts[m], rtol=1e-9, atol=1e-6):
-            raise Unsuitable(f"{what} has the same contour twice", remedy="remove the copy where it was drawn")
-        shared = np.count_nonzero(masks[n] & masks[m])
-        smaller = min(np.count_nonzero(masks[n]), np.count_nonzero(masks[m]))
-        if smaller and _CROSSING[0] < shared / smaller < _CROSSING[1]:
-            raise Unsuitable(
-                f"{what} has contours that cross each other, so what is inside is not clear",
-                remedy="join them, or cut one out of the other, where they were drawn",
-            )
+    parts = [_window([outline], shape) for outline in outlines]
+    masks = [enclosed([outline - low], size) for outline, (low, size) in zip(outlines, parts, strict=True)]
+    sizes = [int(np.count_nonzero(mask)) for mask in masks]
+    low, high = (np.array([pick(outline, axis=0) for outline in outlines]) for pick in (np.min, np.max))  # (n, 2)
+    for n in range(1, len(outlines)):
+        for m in np.flatnonzero((low[:n] <= high[n]).all(axis=1) & (high[:n] >= low[n]).all(axis=1)).tolist():
+            if _are_equal(outlines[n], outlines[m]):
+                raise Unsuitable(f"{what} has the same contour twice", remedy="remove the copy where it was drawn")
+            shared, smaller = _shared(masks[n], parts[n][0], masks[m], parts[m][0]), min(sizes[n], sizes[m])
+            if smaller and _CROSSING[0] < shared / smaller < _CROSSING[1]:
+                raise Unsuitable(
+                    f"{what} has contours that cross each other, so what is inside is not clear",
+                    remedy="join them, or cut one out of the other, where they were drawn",
+                )
+
+
+def _are_equal(one: Array, other: Array) -> bool:
+    """Whether two outlines have one extent and one area, whatever corner and direction they begin with."""
+    facts = [np.array([*outline.min(axis=0), *outline.max(axis=0), area(outline)]) for outline in (one, other)]
+    return bool(np.abs(facts[0] - facts[1]).max() < 1e-6)
+
+
+def _shared(one: Array, one_low: Array, other: Array, other_low: Array) -> int:
+    """In how many voxels two masks overlap, each a window that begins at its ``low`` voxel."""
+    low = np.maximum(one_low, other_low)
+    high = np.minimum(one_low + one.shape, other_low + other.shape)
+    if (high <= low).any():
+        return 0
+    cuts = [
+        mask[low[0] - at[0] : high[0] - at[0], low[1] - at[1] : high[1] - at[1]]
+        for mask, at in ((one, one_low), (other, other_low))
+    ]
+    return int(np.count_nonzero(cuts[0] & cuts[1]))
 
 
 def _structures(data: Any, path: Path) -> StructureSet:

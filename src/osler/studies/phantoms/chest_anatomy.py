@@ -23,6 +23,7 @@ __all__ = [
     "draw_patient",
     "heart_distance",
     "lung_distance",
+    "paint_nodule",
     "paint_chest",
 ]
 
@@ -258,7 +259,7 @@ def paint_chest(grid: Grid, patient: Patient) -> tuple[Array, Array]:
     labels[heart < 0] = HEART
     labels[spine < 0] = SPINE
     for nodule in patient.nodules:
-        _paint_nodule(hu, labels, grid, nodule, edge)
+        paint_nodule(hu, labels, grid, nodule, edge)
     return hu, labels
 
 
@@ -381,7 +382,8 @@ def _paint_spine(hu: Array, axes: Axes, patient: Patient, spine: Array, edge: fl
     paint(hu, cylinder(x - at_x, y - at_y - 22, (9.0, 7.5)) + 0 * z, 30.0, edge)
 
 
-def _paint_nodule(hu: Array, labels: Array, grid: Grid, nodule: Nodule, edge: float) -> None:
+def paint_nodule(hu: Array, labels: Array, grid: Grid, nodule: Nodule, edge: float) -> None:
+    """Lay a nodule over HU (I, J, K) and ``NODULES`` over labels (I, J, K), in place."""
     reach = nodule.diameter * 0.7 + edge
     low, high = np.subtract(nodule.centre, reach), np.add(nodule.centre, reach)
     where = grid.around(tuple(low), tuple(high))

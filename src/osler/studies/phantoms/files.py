@@ -21,7 +21,7 @@ from typing import Any
 
 from osler.errors import OutputExists, StorageError
 
-__all__ = ["case_seed", "csv_text", "empty_folder", "put_bytes", "put_text", "uid", "write_answers"]
+__all__ = ["case_seed", "csv_text", "empty_folder", "put_bytes", "put_text", "uid", "write_answers", "write_truth"]
 
 _PER_DATASET = 10_000  # case seeds of data sets with different seeds never meet
 _TRUTH_VERSION = 1
@@ -105,7 +105,12 @@ def write_answers(
         StorageError: when they cannot be written.
     """
     put_text(folder / "manifest.csv", csv_text(rows))
-    whole = {"version": _TRUTH_VERSION, "phantom": phantom, "seed": seed, "cases": truth}
-    put_text(folder / "truth.json", json.dumps(whole, indent=1) + "\n")
+    write_truth(folder, phantom, seed, truth)
     if labels is not None:
         put_text(folder / "labels.json", json.dumps({str(v): n for v, n in labels.items()}, indent=2) + "\n")
+
+
+def write_truth(folder: Path, phantom: str, seed: int, cases: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write ``truth.json``: what is true by case name, values that JSON has."""
+    whole = {"version": _TRUTH_VERSION, "phantom": phantom, "seed": seed, "cases": cases}
+    put_text(folder / "truth.json", json.dumps(whole, indent=1) + "\n")

@@ -20,8 +20,8 @@ TISSUE_NAMES = ("csf", "grey", "white", "fat", "muscle", "bone", "lesion")
 CSF, GREY, WHITE, FAT, MUSCLE, BONE, LESION = range(len(TISSUE_NAMES))
 _HULL = (66.0, 84.0)  # half width and half length of the cerebrum
 _TOP, _BASE = 62.0, 34.0
-_CORTEX = 3.0  # mm
-_SULCUS = 19.0  # mm, the deepest
+_CORTEX = 3.5  # mm
+_SULCUS = 23.0  # mm, the deepest
 _FOLDS = Grid((62, 76, 56), (2.6, 2.6, 2.6), (-80.0, -98.0, -60.0))
 
 
@@ -184,7 +184,7 @@ def _paint_around(painter: _Painter, hull: Array) -> None:
     _, y, z = axes
     back = ellipsoid(axes, (0, 46, -38), (50, 38, 27))
     inner = np.minimum(np.minimum(hull, back), _main_hull(axes, 0.5)) - 2
-    inner = np.minimum(inner, ellipsoid(axes, (0, 14, -30), (26, 26, 30)))  # the clivus lies in front of it
+    inner = np.minimum(inner, ellipsoid(axes, (0, 18, -32), (20, 19, 30)))  # the clivus lies in front of it
     face = ellipsoid(axes, (0, -34, -62), (58, 62, 78))
     neck = capsule(axes, (0, 26, -50), (0, 44, -170), (56, 52))
     head = np.minimum(np.minimum(inner - 14, face), neck)
@@ -199,13 +199,13 @@ def _paint_around(painter: _Painter, hull: Array) -> None:
 
 
 def _paint_face(painter: _Painter) -> None:
-    painter.both(FAT, (31, -70, -38), (19, 24, 18))
-    painter.both(CSF, (31, -79, -38), (12, 12, 12))
-    painter.both(MUSCLE, (31, -88.5, -38), (4.5, 2.2, 4.5))  # the lens
+    painter.both(FAT, (31, -62, -38), (18, 22, 17))
+    painter.both(CSF, (31, -71, -38), (12, 12, 12))
+    painter.both(MUSCLE, (31, -80.5, -38), (4.5, 2.2, 4.5))  # the lens
     for side in (-1.0, 1.0):
-        painter.tube(WHITE, ((side * 31, -67, -38), (side * 12, -36, -32)), (2.0, 2.0))
-        painter.tube(MUSCLE, ((side * 41, -74, -38), (side * 20, -48, -34)), (2.2, 2.0))
-        painter.tube(MUSCLE, ((side * 20, -76, -38), (side * 13, -48, -34)), (2.2, 2.0))
+        painter.tube(WHITE, ((side * 30, -59, -38), (side * 12, -34, -33)), (2.0, 2.0))
+        painter.tube(MUSCLE, ((side * 42, -66, -38), (side * 21, -42, -35)), (2.2, 1.6))
+        painter.tube(MUSCLE, ((side * 19, -66, -38), (side * 14, -42, -35)), (2.2, 1.6))
     painter.both(None, (7, -64, -40), (6, 22, 13))  # ethmoid cells and nose
     painter.both(None, (28, -62, -68), (15, 17, 16))
     painter.both(None, (9, -88, -18), (10, 4.5, 8))
@@ -278,8 +278,9 @@ def _paint_back(painter: _Painter) -> None:
     axes = painter.axes
     _, y, z = axes
     painter.solid(CSF, (0, -8, -25), (13, 11, 9))
-    painter.solid(CSF, (0, 22, -14), (24, 21, 11))
-    painter.tube(CSF, ((0, 10, -28), (0, 26, -80)), (21, 13))
+    painter.solid(CSF, (0, 19, -13), (19, 17, 10))
+    painter.solid(CSF, (0, 38, -4), (10, 6, 7))
+    painter.tube(CSF, ((0, 15, -28), (0, 28, -80)), (18.0, 11))
     sides = [ellipsoid(axes, (side * 23, 47, -39), (25, 29, 20)) for side in (-1.0, 1.0)]
     small = np.minimum(np.minimum(*sides), ellipsoid(axes, (0, 50, -36), (13, 27, 19)))
     painter.lay(CSF, small - 2.5)

@@ -13,6 +13,7 @@ on the scanner.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ _SCATTER = 0.35  # scattered per unscattered photon behind the grid
 _MOST_NODULES = 3
 _FAT_AROUND_HEART = 5.0  # mm; part of its outline on a film
 _LARGEST = 4095
+_THINNEST = 1.5  # mm, the radius of vessels that a film shows
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ class Machine:
 
 
 MACHINES = (
-    Machine("Aster Imaging", "Aster DX 300", 1.08, 0.5, 0.35, 0.5, 1.0),
-    Machine("Borea Medical", "Borea Wall", 1.16, 0.9, 0.15, 0.2, 1.25, "MONOCHROME1"),
-    Machine("Cirrus", "Cirrus FlatOne", 1.12, 0.4, 0.5, 0.8, 0.85),
+    Machine("Aster Imaging", "Aster DX 300", 1.0, 0.5, 0.45, 0.8, 1.2),
+    Machine("Borea Medical", "Borea Wall", 1.06, 0.8, 0.3, 0.5, 1.45, "MONOCHROME1"),
+    Machine("Cirrus", "Cirrus FlatOne", 1.03, 0.4, 0.55, 1.1, 1.1),
 )
 
 
@@ -222,7 +224,9 @@ def _lines(
     left, low = -(size - 1) / 2 * pixel + rng.normal(0, 4), -(size - 1) / 2 * pixel - 12 + rng.normal(0, 5)
     back = -(_DEEP - 1) / 2 * deep
     short = Grid((size, _DEEP, size), (pixel, deep, pixel / _TALLER), (left, back, low / _TALLER))
-    hu, _ = paint_chest(short, replace(patient, nodules=()))
+    # A film shows no vessel under 3 mm.
+    tubes = tuple(tube for tube in patient.tubes if max(tube.radii) >= _THINNEST)
+    hu, _ = paint_chest(short, replace(patient, nodules=(), tubes=tubes))
     tall = Grid((size, _DEEP, size), (pixel, deep, pixel), (left, back, low))
     _paint_shoulders(hu, tall, patient)
     labels = np.zeros(hu.shape, np.uint8)
@@ -250,17 +254,18 @@ def _paint_shoulders(hu: Array, grid: Grid, patient: Patient) -> None:
     """Air beside the neck, and the collar bones."""
     x, y, z = grid.axes()
     width, depth = patient.cage
-    shrink = np.clip((z - 100) / 45, 0, 1)  # from the shoulders to the neck
-    across = 1 - 0.62 * shrink**0.7
-    outline = np.hypot(x / (patient.width * 1.12 * across), y / (patient.depth * (1.05 - 0.4 * shrink)))
-    paint(hu, np.where(z > 100, (0.97 - outline) * 60, 1e3), -1000.0, 4.0)
+    shrink = np.clip((z - 84) / 62, 0, 1)
+    shrink = shrink * shrink * (3 - 2 * shrink)  # from the shoulders to the neck, smoothly
+    across, through = 1.14 - 0.76 * shrink, 1.05 - 0.45 * shrink
+    outline = ((np.abs(x) / (patient.width * across)) ** 2.4 + (np.abs(y) / (patient.depth * through)) ** 2.4) ** (1 / 2.4)
+    paint(hu, np.where(z > 84, (1 - outline) * 60, 1e3), -1000.0, 4.0)
     for side in (-1.0, 1.0):
-        points = ((16, -depth + 6, 88), (width * 0.45, -depth * 0.85, 104), (width * 1.02, -18, 116))
-        for start, end in zip(points, points[1:], strict=False):
+        points = ((16, -depth + 6, 90), (width * 0.45, -depth * 0.85, 101), (width * 1.05, -18, 119))
+        for start, end in pairwise(points):
             first, last = (side * start[0], start[1], start[2]), (side * end[0], end[1], end[2])
-            bone = capsule((x, y, z), first, last, (6.5, 5.5))
-            paint(hu, bone, patient.bone + 420, 3.0)
-            paint(hu, bone + 2.5, patient.bone, 3.0)
+            bone = capsule((x, y, z), first, last, (7.0, 6.0))
+            paint(hu, bone, patient.bone + 650, 3.0)
+            paint(hu, bone + 3.0, patient.bone, 3.0)
 
 
 def _present(exposed: Array, pixel: float, machine: Machine) -> Array:
@@ -269,7 +274,7 @@ def _present(exposed: Array, pixel: float, machine: Machine) -> Array:
 
     density = -np.log(gaussian_filter(exposed, machine.blur / pixel))
     wide = gaussian_filter(density, 30 / pixel, mode="nearest")
-    fine = density - gaussian_filter(density, 2.5 / pixel, mode="nearest")
+    fine = density - gaussian_filter(density, 7 / pixel, mode="nearest")
     shown = density - machine.equalising * (wide - wide.mean()) + machine.sharpening * fine
     inside = density > 0.3
     low, high = np.percentile(shown[inside], (1.5, 99))

@@ -9,6 +9,7 @@ import typer
 from osler.cli.demo import demo
 from osler.cli.evaluate import evaluate
 from osler.cli.inspect import inspect
+from osler.cli.phantom import phantom
 from osler.cli.predict import predict
 from osler.cli.train import train
 from osler.cli.verify import verify
@@ -45,3 +46,4 @@ app.command(epilog="Example: osler evaluate models/hippocampus data/hippocampus 
 app.command(epilog="Example: osler predict models/hippocampus scan.nii.gz series-folder --output out")(predict)
 app.command(epilog="Example: osler verify models/hippocampus")(verify)
 app.command(epilog="Example: osler demo")(demo)
+app.command(epilog="Example: osler phantom brain-mr --output data/brain --cases 12")(phantom)

@@ -14,7 +14,18 @@ import numpy as np
 from osler.studies.geometry import Array
 from osler.studies.phantoms.shapes import Axes, Grid, Point, capsule, ellipsoid, occupied
 
-__all__ = ["CSF", "GREY", "LESION", "TISSUE_NAMES", "WHITE", "Head", "Lesion", "draw_head", "lesion_distance", "paint_head"]
+__all__ = [
+    "CSF",
+    "GREY",
+    "LESION",
+    "TISSUE_NAMES",
+    "WHITE",
+    "Head",
+    "Lesion",
+    "draw_head",
+    "lesion_distance",
+    "paint_head",
+]
 
 TISSUE_NAMES = ("csf", "grey", "white", "fat", "muscle", "bone", "lesion")
 CSF, GREY, WHITE, FAT, MUSCLE, BONE, LESION = range(len(TISSUE_NAMES))
@@ -80,19 +91,20 @@ def _lesions(rng: np.random.Generator, head: Head, count: int) -> list[Lesion]:
     x, y, z = grid.axes()
     near = np.exp(-(((np.abs(x) - 24) / 10) ** 2) - ((y - 6) / 42) ** 2 - ((z - 22) / 14) ** 2) + 0.04
     found: list[Lesion] = []
-    for _ in range(200 * count):
-        if len(found) == count:
-            break
+    apart = 20.0
+    while len(found) < count:
         short = float(rng.uniform(2.2, 4.5))
         chance = near * (room > 1.1 * short)
         if not chance.any():
-            continue
+            continue  # a smaller one fits
         at = np.unravel_index(rng.choice(chance.size, p=(chance / chance.sum()).ravel()), chance.shape)
         spot = [float(o + n * 2.5) * head.size for o, n in zip(grid.origin, at, strict=True)]
         radii = (short * float(rng.uniform(1.1, 1.9)), short, short * float(rng.uniform(0.9, 1.3)))
-        if all(np.linalg.norm(np.subtract(spot, other.centre)) > 20 for other in found):
+        if all(np.linalg.norm(np.subtract(spot, other.centre)) > apart for other in found):
             turn = float(np.arctan2(spot[1] * 0.4, spot[0]) + rng.normal(0, 0.3))
             found.append(Lesion((spot[0], spot[1], spot[2]), radii, turn))
+        else:
+            apart *= 0.98  # where there are many, they lie closer
     return found
 
 
@@ -222,14 +234,16 @@ def _fold_distance(painter: _Painter, head: Head) -> Array:
     field = gaussian_filter(noise, 1.6) - gaussian_filter(noise, 2.7)
     x, y, z = _FOLDS.axes()
     outwards = np.maximum((np.abs(x / 66) ** 2 + np.abs(y / 84) ** 2 + np.abs((z - 4) / 55) ** 2) ** 0.5, 0.25)
-    along = [a * (0.3 + 0.7 / outwards) if n < 2 else 4 + (a - 4) * (0.3 + 0.7 / outwards) for n, a in enumerate((x, y, z))]
+    along = [
+        a * (0.3 + 0.7 / outwards) if n < 2 else 4 + (a - 4) * (0.3 + 0.7 / outwards) for n, a in enumerate((x, y, z))
+    ]
     index = [(a - o) / s for a, o, s in zip(along, _FOLDS.origin, _FOLDS.spacing, strict=True)]
     upright = map_coordinates(field, np.broadcast_arrays(*index), order=1, mode="reflect")
     slope = np.sqrt(sum(g**2 for g in np.gradient(upright, *_FOLDS.spacing)))
     distance = np.abs(upright) / np.maximum(slope, 0.25 * float(slope.mean()))
     signed = distance * np.sign(upright)  # signed, so that it is smooth where it is resampled
     at = [(a - o) / s for a, o, s in zip(painter.axes, _FOLDS.origin, _FOLDS.spacing, strict=True)]
-    return np.abs(map_coordinates(signed, np.broadcast_arrays(*at), order=1, mode="nearest"))
+    return np.asarray(np.abs(map_coordinates(signed, np.broadcast_arrays(*at), order=1, mode="nearest")))
 
 
 def _paint_cerebrum(painter: _Painter, hull: Array, head: Head) -> None:

@@ -10,7 +10,7 @@ noise follow in that order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from osler.studies.phantoms.brain_anatomy import (
     LESION,
     TISSUE_NAMES,
     WHITE,
-    Head,
     Lesion,
     draw_head,
     lesion_distance,
@@ -35,7 +34,7 @@ from osler.studies.phantoms.brain_anatomy import (
 )
 from osler.studies.phantoms.degrade import NO_FAULTS, Faults, bias_field, mr_motion, rician
 from osler.studies.phantoms.dicom_series import write_mr_series
-from osler.studies.phantoms.files import case_seed, empty_folder, put_bytes, write_answers
+from osler.studies.phantoms.files import case_seed, empty_folder, nothing, put_bytes, write_answers
 from osler.studies.phantoms.mr_signal import TISSUES, Sequence, inversion_recovery, spin_echo, spoiled
 from osler.studies.phantoms.shapes import Grid
 
@@ -115,7 +114,8 @@ def make(
         seed: the same seed gives the same phantom.
         lesions: how many, 0 to 12; None leaves it to chance, none in a third of the cases.
         scanner: index into ``SCANNERS``; None leaves it to chance.
-        coarser: how many times wider pixels are than the scanner's, 1 to 4, for small examples.
+        coarser: how many times wider pixels are than the scanner's, 1 to 4, for small examples; above 2 the head
+            is drawn more coarsely too.
         faults: a patient who moves, a coil more uneven than the scanner's own (a bias of 0 leaves that as it is).
         day: days after the first examination of this patient: lesions have grown, shrunk or are new (``factors``), the
             head lies differently.
@@ -131,7 +131,7 @@ def make(
     changed = zip(head.lesions, factors(seed, len(head.lesions), day), strict=True)
     head = replace(head, lesions=tuple(lesion.grown(factor) for lesion, factor in changed if factor > 0))
     own = np.random.default_rng([seed, 1, day])
-    fine = _fine_grid()
+    fine = _fine_grid(_FINE * max(1.0, coarser / 2))
     shares = paint_head(fine, head)
     affine, shape = _slices(own, machine, coarser)
     images = {}
@@ -189,15 +189,13 @@ def _window(channel: str) -> tuple[float, float]:
     return {"T1": (950.0, 1500.0), "T2": (1200.0, 2200.0), "FLAIR": (900.0, 1600.0)}[channel]
 
 
-def _fine_grid() -> Grid:
-    shape = [round(field / _FINE) for field in _FIELD]
-    origin = [m - (n - 1) / 2 * _FINE for m, n in zip(_MIDDLE, shape, strict=True)]
-    return Grid((shape[0], shape[1], shape[2]), (_FINE,) * 3, (origin[0], origin[1], origin[2]))
+def _fine_grid(spacing: float) -> Grid:
+    shape = [round(field / spacing) for field in _FIELD]
+    origin = [m - (n - 1) / 2 * spacing for m, n in zip(_MIDDLE, shape, strict=True)]
+    return Grid((shape[0], shape[1], shape[2]), (spacing,) * 3, (origin[0], origin[1], origin[2]))
 
 
-def _slices(
-    rng: np.random.Generator, machine: Scanner, coarser: float
-) -> tuple[Array, tuple[int, int, int]]:
+def _slices(rng: np.random.Generator, machine: Scanner, coarser: float) -> tuple[Array, tuple[int, int, int]]:
     """Where the slices lie: (4, 4) from index to LPS+ mm, and their shape. The head is never quite straight."""
     spacing = np.array([machine.pixel * coarser, machine.pixel * coarser, machine.distance])
     shape = [round(field / s) for field, s in zip(_FIELD, spacing, strict=True)]
@@ -252,30 +250,32 @@ def write_dataset(
     coarser: float = 1.0,
     faults: Faults = NO_FAULTS,
     times: int = 1,
-) -> tuple[BrainPhantom, ...]:
+    each: Callable[[], object] = nothing,
+) -> None:
     """Write ``studies/<name>-<channel>.nii.gz``, the same as DICOM in ``dicom/<name>/<channel>/``,
     ``masks/<name>.nii.gz``, ``manifest.csv``, ``labels.json`` and ``truth.json``.
 
     The manifest has the columns image_T1, image_T2, image_FLAIR, mask, patient, scanner and lesions; day too, where
     there are several examinations of each patient, 180 days apart.
 
+    ``each`` is called after each case.
+
     Raises:
         OutputExists: when the folder holds something.
         StorageError: when it cannot be written.
     """
     folder = empty_folder(folder)
-    phantoms, rows, truth = [], [], {}
+    rows, truth = [], {}
     for n in range(cases):
         own = case_seed(seed, n)
         for visit in range(times):
             phantom = make(own, coarser=coarser, faults=faults, day=visit * _INTERVAL)
             name = f"brain-{n + 1:03d}" + (f"-{visit + 1}" if times > 1 else "")
             _write_case(folder, name, phantom, f"PHANTOM-{own + 1:04d}")
-            phantoms.append(phantom)
             rows.append(_row(name, phantom, f"PHANTOM-{own + 1:04d}", times > 1))
             truth[name] = _truth(phantom, faults)
+        each()
     write_answers(folder, "brain-mr", seed, rows=rows, truth=truth, labels=LABELS)
-    return tuple(phantoms)
 
 
 def _row(name: str, phantom: BrainPhantom, patient: str, serial: bool) -> dict[str, str]:

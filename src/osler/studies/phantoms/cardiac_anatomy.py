@@ -66,7 +66,9 @@ def draw_heart(rng: np.random.Generator, full_ml: float, ejection: float, distan
     )
 
 
-def _axes(shape: tuple[int, int, int], pixel: float, heart: Heart, middle: tuple[float, float]) -> tuple[Array, Array, Array]:
+def _axes(
+    shape: tuple[int, int, int], pixel: float, heart: Heart, middle: tuple[float, float]
+) -> tuple[Array, Array, Array]:
     """u (I, 1, 1), v (1, J, 1) and s (1, 1, K × points): each slice at several depths."""
     u = (np.arange(shape[0]) - (shape[0] - 1) / 2) * pixel - middle[0]
     v = (np.arange(shape[1]) - (shape[1] - 1) / 2) * pixel - middle[1]
@@ -74,7 +76,7 @@ def _axes(shape: tuple[int, int, int], pixel: float, heart: Heart, middle: tuple
     return u[:, None, None], v[None, :, None], (slices.ravel() * heart.distance)[None, None]
 
 
-def paint_chest_slices(shape: tuple[int, int, int], pixel: float, distance: float, heart: Heart) -> Array:
+def paint_chest_slices(shape: tuple[int, int, int], pixel: float, heart: Heart) -> Array:
     """Shares (T, I, J, K × points), float32, of what does not beat: chest wall, lungs, liver, aorta, spine."""
     u, v, s = _axes(shape, pixel, heart, (22.0, 0.0))
     shares = np.zeros((len(_NAMES), *np.broadcast_shapes(u.shape, v.shape, s.shape)), np.float32)
@@ -85,7 +87,7 @@ def paint_chest_slices(shape: tuple[int, int, int], pixel: float, distance: floa
         _lay(shares, tissue, distance_to + 0 * s, pixel)
     ribs = np.maximum(np.abs(wall + 17) - 3.5, np.abs((np.arctan2(v - 14, u + 28) * 6 + s / 60) % 2 - 1) * 20 - 9)
     _lay(shares, _FAT, ribs, pixel)
-    _lay(shares, _FAT, (np.hypot((u + 12) / 66, (v + 4) / 54) - 1) * 54 + 0 * s, pixel, 0.9)  # around the heart
+    _lay(shares, _FAT, (np.hypot((u + 16) / 58, (v + 4) / 45) - 1) * 45 + 0 * s, pixel, 0.45)  # the mediastinum
     dome = (np.hypot((u + 38) / 92, (v - 100) / (56 + 0.12 * s)) - 1) * 56
     _lay(shares, _LIVER, np.maximum(dome, wall + 20), pixel)
     for at_u, at_v, radius in ((-70, 64, 3), (-30, 66, 4), (-52, 84, 3), (-14, 82, 3)):
@@ -101,7 +103,6 @@ def paint_heart(
     around: Array,
     shape: tuple[int, int, int],
     pixel: float,
-    distance: float,
     heart: Heart,
     filled: float,
     sequence: Sequence,
@@ -112,7 +113,6 @@ def paint_heart(
         around: from ``paint_chest_slices``.
         shape: (I, J, K).
         pixel: mm.
-        distance: mm between slices.
         heart: whose.
         filled: 1 at end-diastole, 0 at end-systole.
         sequence: how bright a tissue is.
@@ -121,14 +121,13 @@ def paint_heart(
         Signal (I, J, K), float64, and labels (I, J, K), uint8.
     """
     u, v, s = _axes(shape, pixel, heart, (22.0, 0.0))
-    box = (np.abs(u[:, 0, 0] + 12) < 90), (np.abs(v[0, :, 0]) < 80)
-    part = np.ix_(range(len(_NAMES)), *box, range(s.size))
+    box = _between(u.ravel(), -102, 78), _between(v.ravel(), -80, 80)
     shares = around.copy()
-    inner = shares[part]
+    inner = shares[:, box[0], box[1]]  # a view: only what beats is painted again
     u, v = u[box[0]], v[:, box[1]]
     left, muscle, right, wall = _surfaces(u, v, s, heart, filled)
     sleeve = np.minimum(muscle, wall)
-    _lay(inner, _FAT, sleeve - 3, pixel)
+    _lay(inner, _FAT, sleeve - 0.5 * heart.fat, pixel)
     _lay(inner, _MUSCLE, sleeve, pixel)
     _lay(inner, _BLOOD, right, pixel)
     _lay(inner, _MUSCLE, muscle, pixel)
@@ -136,16 +135,19 @@ def paint_heart(
     for papillary in _papillary(u, v, s, heart, filled):
         _lay(inner, _MUSCLE, np.maximum(papillary, left), pixel)
     _paint_base(inner, u, v, s, heart, filled, pixel)
-    shares[part] = inner
     signals = [sequence(CHEST[name]) for name in _NAMES]
     signal = np.tensordot(signals, shares, 1).reshape(*shape, _ACROSS).mean(axis=-1)
     labels = np.zeros(shape, np.uint8)
+    small = labels[box]
     middle = slice(_ACROSS // 2, None, _ACROSS)  # a voxel is what its middle is
-    small = np.zeros((*np.broadcast_shapes(u.shape, v.shape)[:2], shape[2]), np.uint8)
     for value, surface in ((RIGHT, right), (MUSCLE, muscle), (LEFT, left)):
         small[np.broadcast_to(surface, inner.shape[1:])[:, :, middle] < 0] = value
-    labels[np.ix_(*box, range(shape[2]))] = small
     return signal, labels
+
+
+def _between(places: Array, low: float, high: float) -> slice:
+    """The part of increasing places that lies between two."""
+    return slice(int(np.searchsorted(places, low)), int(np.searchsorted(places, high)))
 
 
 def _lay(shares: Array, tissue: int, distance: Array, edge: float, share: float = 1.0) -> None:
@@ -168,7 +170,10 @@ def _surfaces(u: Array, v: Array, s: Array, heart: Heart, filled: float) -> tupl
     muscle = _half(across / outside, s, length, outside, long_)
     squeeze = 0.72 + 0.28 * filled
     size = float(np.clip((heart.full_ml / 140) ** (1 / 3), 0.9, 1.12))
-    turned_u, turned_v = u * np.cos(heart.turn) + v * np.sin(heart.turn), v * np.cos(heart.turn) - u * np.sin(heart.turn)
+    turned_u, turned_v = (
+        u * np.cos(heart.turn) + v * np.sin(heart.turn),
+        v * np.cos(heart.turn) - u * np.sin(heart.turn),
+    )
     wide, tall = 47 * size * (0.6 + 0.4 * squeeze), 38 * size * squeeze
     along = np.hypot((turned_u + outside - 12) / wide, turned_v / tall)
     right = np.maximum(_half(along, s, length, tall, long_ * 0.93), turned_u + 6)
@@ -189,7 +194,7 @@ def _papillary(u: Array, v: Array, s: Array, heart: Heart, filled: float) -> lis
 
 def _paint_base(shares: Array, u: Array, v: Array, s: Array, heart: Heart, filled: float, pixel: float) -> None:
     """What lies above the base: the left atrium behind, the aortic root and the right atrium."""
-    _, length, outside, _ = heart.left(filled)
+    length = heart.left(filled)[1]
     above = length - s
     full = 1.15 - 0.25 * filled  # the atria fill while the ventricles empty
     for at, radii in (((14.0, 12.0), (26.0, 20.0)), ((-46.0, 6.0), (22.0, 24.0))):

@@ -11,6 +11,7 @@ right ventricle lies around it. Blood and tissues have the signal of balanced st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,18 @@ from osler.errors import UsageError
 from osler.studies.formats.nifti import encode
 from osler.studies.geometry import LPS_TO_RAS, Array, volume_per_voxel
 from osler.studies.image import Image
-from osler.studies.phantoms.cardiac_anatomy import LEFT, MUSCLE, RIGHT, Heart, draw_heart, paint_chest_slices, paint_heart
+from osler.studies.phantoms.cardiac_anatomy import (
+    LEFT,
+    MUSCLE,
+    RIGHT,
+    Heart,
+    draw_heart,
+    paint_chest_slices,
+    paint_heart,
+)
 from osler.studies.phantoms.degrade import NO_FAULTS, Faults, bias_field, mr_motion, rician
 from osler.studies.phantoms.dicom_series import write_mr_series
-from osler.studies.phantoms.files import case_seed, empty_folder, put_bytes, write_answers
+from osler.studies.phantoms.files import case_seed, empty_folder, nothing, put_bytes, write_answers
 from osler.studies.phantoms.mr_signal import CHEST, balanced
 
 __all__ = ["LABELS", "SCANNERS", "CinePhantom", "Scanner", "make", "volume_curve", "write_dataset"]
@@ -133,12 +142,12 @@ def make(
     filled = volume_curve(np.arange(frames) / frames)
     field = bias_field(rng, shape, faults.bias or machine.bias)
     spacing = (float(np.linalg.norm(affine[:3, 0])),) * 2
-    around = paint_chest_slices(shape, spacing[0], machine.distance, heart)
+    around = paint_chest_slices(shape, spacing[0], heart)
     sequence = balanced(machine.flip)
     blood = sequence(CHEST["blood"])
     images, masks, volumes = [], [], []
     for now in filled:
-        signal, labels = paint_heart(around, shape, spacing[0], machine.distance, heart, float(now), sequence)
+        signal, labels = paint_heart(around, shape, spacing[0], heart, float(now), sequence)
         moved = mr_motion(rng, signal * field, spacing, faults.motion)
         noisy = rician(rng, moved, machine.noise * blood) * _GAIN
         images.append(_image(np.clip(np.rint(noisy), 0, _LARGEST).astype(np.uint16), affine, _GAIN * blood))
@@ -159,7 +168,7 @@ def _check(ejection: float | None, volume_ml: float | None, frames: int, faults:
 
 
 def _image(values: Array, affine: Array, blood: float) -> Image:
-    return Image(values[None], LPS_TO_RAS @ affine, "MR", window=(round(0.6 * blood), round(1.3 * blood)))
+    return Image(values[None], LPS_TO_RAS @ affine, "MR", window=(round(0.75 * blood), round(1.5 * blood)))
 
 
 def _slices(rng: np.random.Generator, machine: Scanner, heart: Heart) -> tuple[Array, tuple[int, int, int]]:
@@ -178,24 +187,34 @@ def _slices(rng: np.random.Generator, machine: Scanner, heart: Heart) -> tuple[A
 
 
 def write_dataset(
-    folder: str | Path, *, cases: int = 12, seed: int = 0, frames: int = 20, faults: Faults = NO_FAULTS
-) -> tuple[CinePhantom, ...]:
+    folder: str | Path,
+    *,
+    cases: int = 12,
+    seed: int = 0,
+    frames: int = 20,
+    faults: Faults = NO_FAULTS,
+    each: Callable[[], object] = nothing,
+) -> None:
     """Write both phases as ``studies/<name>-ed.nii.gz`` and ``-es``, their masks in ``masks/``, the whole film as
     ``cine/<name>.nii.gz`` and ``<name>-mask.nii.gz`` (time is the fourth axis, in s) and as one DICOM series in
     ``dicom/<name>/``, ``manifest.csv``, ``labels.json`` and ``truth.json``.
 
-    The manifest has a row per phase with the columns image, mask, label (reduced or preserved), patient, scanner,
+    Every second heart empties badly. The manifest has a row per phase with the columns image, mask, label (reduced or preserved), patient, scanner,
     phase, volume_ml and ejection_percent.
+
+    ``each`` is called after each case.
 
     Raises:
         OutputExists: when the folder holds something.
         StorageError: when it cannot be written.
     """
     folder = empty_folder(folder)
-    phantoms, rows, truth = [], [], {}
+    rows, truth = [], {}
     for n in range(cases):
         own = case_seed(seed, n)
-        phantom = make(own, frames=frames, faults=faults)
+        rng = np.random.default_rng([own, 1])
+        ejection = float(rng.uniform(0.2, 0.44) if n % 2 else rng.uniform(0.55, 0.7))
+        phantom = make(own, ejection=ejection, frames=frames, faults=faults)
         name, patient = f"cine-{n + 1:03d}", f"PHANTOM-{own + 1:04d}"
         for phase, frame in (("ed", 0), ("es", phantom.systole)):
             stored = replace(phantom.frames[frame], array=phantom.frames[frame].array.astype(np.int16))
@@ -203,10 +222,9 @@ def write_dataset(
             put_bytes(folder / "masks" / f"{name}-{phase}.nii.gz", encode(phantom.masks[frame], ".nii.gz"))
             rows.append(_row(name, phase, phantom, frame, patient))
         _write_film(folder, name, phantom, patient)
-        phantoms.append(phantom)
         truth[name] = _truth(phantom, faults)
+        each()
     write_answers(folder, "cardiac-cine", seed, rows=rows, truth=truth, labels=LABELS)
-    return tuple(phantoms)
 
 
 def _row(name: str, phase: str, phantom: CinePhantom, frame: int, patient: str) -> dict[str, str]:

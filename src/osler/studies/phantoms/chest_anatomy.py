@@ -23,8 +23,8 @@ __all__ = [
     "draw_patient",
     "heart_distance",
     "lung_distance",
-    "paint_nodule",
     "paint_chest",
+    "paint_nodule",
 ]
 
 LUNGS, HEART, SPINE, NODULES = 1, 2, 3, 4

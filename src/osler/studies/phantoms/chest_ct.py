@@ -11,6 +11,7 @@ than a nodule does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from osler.studies.image import Image
 from osler.studies.phantoms.chest_anatomy import HEART, LUNGS, NODULES, SPINE, Nodule, draw_patient, paint_chest
 from osler.studies.phantoms.degrade import NO_FAULTS, Faults, ct_low_dose, ct_motion
 from osler.studies.phantoms.dicom_series import write_ct_series
-from osler.studies.phantoms.files import case_seed, empty_folder, put_bytes, write_answers
+from osler.studies.phantoms.files import case_seed, empty_folder, nothing, put_bytes, write_answers
 from osler.studies.phantoms.shapes import Grid
 
 __all__ = [
@@ -137,11 +138,12 @@ def make(
 def doubling_days(seed: int, nodules: int) -> tuple[int | None, ...]:
     """In how many days each nodule of that patient doubles its volume; None: it does not grow.
 
-    Half of them grow, in 90 to 400 days: volume doubling times of solid cancers found by screening.
+    The first one always grows, of the others half, in 90 to 400 days: volume doubling times of solid cancers found by
+    screening.
     """
     rng = np.random.default_rng([seed, 2])
     drawn = [(bool(rng.random() < 0.5), int(rng.integers(90, 401))) for _ in range(nodules)]
-    return tuple(days if grows else None for grows, days in drawn)
+    return tuple(days if grows or n == 0 else None for n, (grows, days) in enumerate(drawn))
 
 
 def _check(size: tuple[int, int, int], nodules: int | None, day: int, faults: Faults) -> None:
@@ -214,6 +216,7 @@ def write_dataset(
     size: tuple[int, int, int] = SIZE,
     faults: Faults = NO_FAULTS,
     times: int = 1,
+    each: Callable[[], object] = nothing,
 ) -> tuple[ChestPhantom, ...]:
     """Write a labelled dataset: ``manifest.csv``, ``labels.json``, ``truth.json``, ``studies/<name>/*.dcm``,
     ``masks/<name>.nii.gz``.
@@ -229,6 +232,7 @@ def write_dataset(
         faults: less dose, patients who breathe.
         times: examinations of each patient, 90 days apart; nodules grow (``doubling_days``), scanners may change. The
             manifest has the column day then.
+        each: called after each case.
 
     Raises:
         OutputExists: when the folder holds something.
@@ -249,6 +253,7 @@ def write_dataset(
             phantoms.append(phantom)
             rows.append(_row(name, phantom, own + 1, times > 1))
             truth[name] = _truth(phantom, faults)
+        each()
     write_answers(folder, "chest-ct", seed, rows=rows, truth=truth, labels=LABELS)
     return tuple(phantoms)
 

@@ -12,6 +12,7 @@ on the scanner.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +36,7 @@ from osler.studies.phantoms.chest_anatomy import (
 )
 from osler.studies.phantoms.degrade import NO_FAULTS, WATER, Faults
 from osler.studies.phantoms.dicom_files import new_dataset, put_pixels, save
-from osler.studies.phantoms.files import case_seed, empty_folder, put_bytes, write_answers
+from osler.studies.phantoms.files import case_seed, empty_folder, nothing, put_bytes, write_answers
 from osler.studies.phantoms.shapes import Axes, Grid, capsule, paint
 
 __all__ = ["ENLARGED", "LABELS", "MACHINES", "ChestXray", "Machine", "expose", "make", "project", "write_dataset"]
@@ -49,7 +50,7 @@ _SCATTER = 0.35  # scattered per unscattered photon behind the grid
 _MOST_NODULES = 3
 _FAT_AROUND_HEART = 5.0  # mm; part of its outline on a film
 _LARGEST = 4095
-_THINNEST = 1.5  # mm, the radius of vessels that a film shows
+_THINNEST = 2.2  # mm, the radius of vessels that a film shows
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,9 @@ def _check(size: int, nodules: int | None, ratio: float | None, faults: Faults) 
     if size < 64:
         raise UsageError(f"a radiograph of {size} pixels is too small", remedy="use 64 or more")
     if nodules is not None and not 0 <= nodules <= _MOST_NODULES:
-        raise UsageError(f"a radiograph has 0 to {_MOST_NODULES} nodules, not {nodules}", remedy="choose another number")
+        raise UsageError(
+            f"a radiograph has 0 to {_MOST_NODULES} nodules, not {nodules}", remedy="choose another number"
+        )
     if ratio is not None and not 0.35 <= ratio <= 0.7:
         raise UsageError(f"a cardiothoracic ratio is 0.35 to 0.7 here, not {ratio:g}", remedy="choose another")
     if faults.bias:
@@ -224,7 +227,7 @@ def _lines(
     left, low = -(size - 1) / 2 * pixel + rng.normal(0, 4), -(size - 1) / 2 * pixel - 12 + rng.normal(0, 5)
     back = -(_DEEP - 1) / 2 * deep
     short = Grid((size, _DEEP, size), (pixel, deep, pixel / _TALLER), (left, back, low / _TALLER))
-    # A film shows no vessel under 3 mm.
+    # Thinner vessels blur into the lung on a film.
     tubes = tuple(tube for tube in patient.tubes if max(tube.radii) >= _THINNEST)
     hu, _ = paint_chest(short, replace(patient, nodules=(), tubes=tubes))
     tall = Grid((size, _DEEP, size), (pixel, deep, pixel), (left, back, low))
@@ -257,7 +260,9 @@ def _paint_shoulders(hu: Array, grid: Grid, patient: Patient) -> None:
     shrink = np.clip((z - 84) / 62, 0, 1)
     shrink = shrink * shrink * (3 - 2 * shrink)  # from the shoulders to the neck, smoothly
     across, through = 1.14 - 0.76 * shrink, 1.05 - 0.45 * shrink
-    outline = ((np.abs(x) / (patient.width * across)) ** 2.4 + (np.abs(y) / (patient.depth * through)) ** 2.4) ** (1 / 2.4)
+    outline = ((np.abs(x) / (patient.width * across)) ** 2.4 + (np.abs(y) / (patient.depth * through)) ** 2.4) ** (
+        1 / 2.4
+    )
     paint(hu, np.where(z > 84, (1 - outline) * 60, 1e3), -1000.0, 4.0)
     for side in (-1.0, 1.0):
         points = ((16, -depth + 6, 90), (width * 0.45, -depth * 0.85, 101), (width * 1.05, -18, 119))
@@ -278,24 +283,33 @@ def _present(exposed: Array, pixel: float, machine: Machine) -> Array:
     shown = density - machine.equalising * (wide - wide.mean()) + machine.sharpening * fine
     inside = density > 0.3
     low, high = np.percentile(shown[inside], (1.5, 99))
-    return np.rint(np.clip((shown - low * 0.9) / (high - low * 0.9), 0, 1) ** machine.gamma * _LARGEST).astype(np.uint16)
+    scaled = np.clip((shown - low * 0.9) / (high - low * 0.9), 0, 1) ** machine.gamma
+    return np.asarray(np.rint(scaled * _LARGEST).astype(np.uint16))
 
 
 def write_dataset(
-    folder: str | Path, *, cases: int = 24, seed: int = 0, size: int = 256, faults: Faults = NO_FAULTS
-) -> tuple[ChestXray, ...]:
+    folder: str | Path,
+    *,
+    cases: int = 24,
+    seed: int = 0,
+    size: int = 256,
+    faults: Faults = NO_FAULTS,
+    each: Callable[[], object] = nothing,
+) -> None:
     """Write ``studies/<name>.dcm``, the same as ``pictures/<name>.png`` (8 bit), ``masks/<name>.png``,
     ``manifest.csv``, ``labels.json`` and ``truth.json``.
 
     The manifest has the columns image, mask, label_nodule, label_enlarged heart, patient, scanner and
     cardiothoracic_ratio; ``task`` says whether masks or labels are learnt.
 
+    ``each`` is called after each case.
+
     Raises:
         OutputExists: when the folder holds something.
         StorageError: when it cannot be written.
     """
     folder = empty_folder(folder)
-    phantoms, rows, truth = [], [], {}
+    rows, truth = [], {}
     for n in range(cases):
         own = case_seed(seed, n)
         phantom = make(own, size=size, faults=faults)
@@ -304,11 +318,10 @@ def write_dataset(
         eight = Image((phantom.image.array >> 4).astype(np.uint8))
         put_bytes(folder / "pictures" / f"{name}.png", encode(eight, ".png"))
         put_bytes(folder / "masks" / f"{name}.png", encode(phantom.mask, ".png"))
-        phantoms.append(phantom)
         rows.append(_row(name, phantom, number))
         truth[name] = _truth(phantom, faults)
+        each()
     write_answers(folder, "chest-xray", seed, rows=rows, truth=truth, labels=LABELS)
-    return tuple(phantoms)
 
 
 def _row(name: str, phantom: ChestXray, patient: str) -> dict[str, str]:

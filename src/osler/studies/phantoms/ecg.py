@@ -17,6 +17,7 @@ Dower's transform (Dower, Machado and Osborne, Clin Cardiol 1980). The term -(z 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 from osler.errors import Unknown, UsageError
 from osler.studies.geometry import Array
 from osler.studies.phantoms.ecg_rhythms import RHYTHMS, Beat, Rhythm, beat_of, premature_beat
-from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, put_text, write_truth
+from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, nothing, put_text, write_truth
 from osler.studies.phantoms.wfdb_files import write_record
 from osler.studies.study import Signal
 
@@ -167,7 +168,7 @@ def _beat_times(rng: np.random.Generator, kind: Rhythm, mean: float, seconds: fl
     if kind.premature and not premature[3:-2].any():
         premature[4] = True
         premature[3] = premature[5] = False
-    for n in np.flatnonzero(premature):
+    for n in np.flatnonzero(premature).tolist():
         both = intervals[n - 1] + intervals[n]
         intervals[n - 1], intervals[n] = 0.31 * both, 0.69 * both
     return start + np.concatenate([[0.0], np.cumsum(intervals)]), premature
@@ -228,18 +229,20 @@ def _recorded(rng: np.random.Generator, leads: Array, machine: Recorder, clean: 
 
 
 def write_dataset(
-    folder: str | Path, *, cases: int = 24, seed: int = 0, seconds: float = 10.0
-) -> tuple[EcgPhantom, ...]:
+    folder: str | Path, *, cases: int = 24, seed: int = 0, seconds: float = 10.0, each: Callable[[], object] = nothing
+) -> None:
     """Write ``studies/<name>.hea``, ``.dat`` and ``.atr``, ``RECORDS``, ``records.csv`` and ``truth.json``.
 
     The rhythms take turns. ``records.csv`` has the columns record, label, patient, recorder and rate_per_min.
+
+    ``each`` is called after each case.
 
     Raises:
         OutputExists: when the folder holds something.
         StorageError: when it cannot be written.
     """
     folder = empty_folder(folder)
-    phantoms, rows, truth = [], [], {}
+    rows, truth = [], {}
     for n in range(cases):
         own = case_seed(seed, n)
         phantom = make(own, rhythm=RHYTHMS[n % len(RHYTHMS)].name, seconds=seconds)
@@ -247,7 +250,6 @@ def write_dataset(
         beats = [(round(time * phantom.signal.rate_hz), code) for time, code in phantom.beats]
         gain, aux = phantom.recorder.gain, phantom.rhythm.aux
         write_record(phantom.signal, folder / "studies", name, gain=gain, beats=beats, rhythm=aux)
-        phantoms.append(phantom)
         rows.append(
             {
                 "record": f"studies/{name}",
@@ -258,10 +260,10 @@ def write_dataset(
             }
         )
         truth[name] = _truth(phantom)
+        each()
     put_text(folder / "RECORDS", "".join(f"{row['record']}\n" for row in rows))
     put_text(folder / "records.csv", csv_text(rows))
     write_truth(folder, "ecg", seed, truth)
-    return tuple(phantoms)
 
 
 def _truth(phantom: EcgPhantom) -> dict[str, Any]:

@@ -21,7 +21,17 @@ from typing import Any
 
 from osler.errors import OutputExists, StorageError
 
-__all__ = ["case_seed", "csv_text", "empty_folder", "put_bytes", "put_text", "uid", "write_answers", "write_truth"]
+__all__ = [
+    "case_seed",
+    "csv_text",
+    "empty_folder",
+    "nothing",
+    "put_bytes",
+    "put_text",
+    "uid",
+    "write_answers",
+    "write_truth",
+]
 
 _PER_DATASET = 10_000  # case seeds of data sets with different seeds never meet
 _TRUTH_VERSION = 1
@@ -36,6 +46,10 @@ def uid(*parts: object) -> str:
     """A UID under 2.25 (one number of 128 bits) that depends on nothing but ``parts``."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def nothing() -> None:
+    """What is done after each case when nobody asked for more."""
 
 
 def empty_folder(folder: str | Path) -> Path:

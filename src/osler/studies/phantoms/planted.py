@@ -17,12 +17,23 @@ from pathlib import Path
 
 import numpy as np
 
-from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, put_bytes, put_text, write_truth
+from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, nothing, put_bytes, put_text, write_truth
 
 __all__ = ["KINDS", "Person", "Plant", "Planter", "draw_person", "write_dataset"]
 
 KINDS = ("name", "id", "date", "address", "phone", "person", "institution", "uid", "text")
-_FAMILY = ("Okafor", "Lindqvist", "Marchetti", "Haddad", "Novotny", "Castellano", "Ferreira", "Takeda", "Dubois", "Weiss")
+_FAMILY = (
+    "Okafor",
+    "Lindqvist",
+    "Marchetti",
+    "Haddad",
+    "Novotny",
+    "Castellano",
+    "Ferreira",
+    "Takeda",
+    "Dubois",
+    "Weiss",
+)
 _GIVEN = ("Amara", "Ingrid", "Paolo", "Samira", "Tomas", "Lucia", "Rafael", "Keiko", "Odile", "Bernhard")
 _STREETS = ("Quarry Lane", "Orchard Row", "Harbour Street", "Mill Road", "Chapel Hill")
 _TOWNS = ("Wexcombe", "Ostergard", "Belmare", "Tarnfield", "Königsruh")
@@ -138,8 +149,12 @@ def draw_person(rng: np.random.Generator) -> Person:
     )
 
 
-def write_dataset(folder: str | Path, *, cases: int = 2, seed: int = 0) -> tuple[Plant, ...]:
+def write_dataset(
+    folder: str | Path, *, cases: int = 2, seed: int = 0, each: Callable[[], object] = nothing
+) -> tuple[Plant, ...]:
     """Write the files of each person in a folder of their own, ``planted.csv`` and ``truth.json``.
+
+    ``each`` is called after each case.
 
     Raises:
         OutputExists: when the folder holds something.
@@ -147,11 +162,12 @@ def write_dataset(folder: str | Path, *, cases: int = 2, seed: int = 0) -> tuple
     """
     from osler.studies.phantoms.planted_dicom import DICOM_WRITERS
     from osler.studies.phantoms.planted_files import FILE_WRITERS
+    from osler.studies.phantoms.planted_reports import REPORT_WRITERS
 
     folder = empty_folder(folder)
     plants: list[Plant] = []
     truth = {}
-    writers: tuple[Callable[[Planter], None], ...] = (*DICOM_WRITERS, *FILE_WRITERS)
+    writers: tuple[Callable[[Planter], None], ...] = (*DICOM_WRITERS, *REPORT_WRITERS, *FILE_WRITERS)
     for n in range(cases):
         own = case_seed(seed, n)
         planter = Planter(folder, f"case-{n + 1:03d}", draw_person(np.random.default_rng([own, 4])), own)
@@ -159,6 +175,7 @@ def write_dataset(folder: str | Path, *, cases: int = 2, seed: int = 0) -> tuple
             writer(planter)
         plants += planter.plants
         truth[planter.case] = {"seed": own, "planted": [plant.row() for plant in planter.plants]}
+        each()
     put_text(folder / "planted.csv", csv_text([plant.row() for plant in plants]))
     write_truth(folder, "planted", seed, truth)
     return tuple(plants)

@@ -104,8 +104,12 @@ def _write_slide(planter: Planter) -> None:
 
     pixels = slide_cells.make(planter.seed, size=256).image.array.transpose(2, 1, 0)
     label = np.full((120, 200), 235, np.uint8)
-    for number, (kind, text) in enumerate((("id", who.accession), ("name", who.plain_name), ("date", who.dotted(who.birth)))):
-        add(path, "page 1 (label), pixels", kind, text, draw_text(label, text, (8, 10 + 30 * number), value=20, size=18))
+    for number, (kind, text) in enumerate(
+        (("id", who.accession), ("name", who.plain_name), ("date", who.dotted(who.birth)))
+    ):
+        add(
+            path, "page 1 (label), pixels", kind, text, draw_text(label, text, (8, 10 + 30 * number), value=20, size=18)
+        )
     description = f"Osler slide|{add(path, 'page 0 ImageDescription', 'name', f'Patient = {who.family}')}"
     artist = add(path, "page 0 Artist", "person", who.physician.split("^")[0])
     when = f"{who.examined[:4]}:{who.examined[4:6]}:{who.examined[6:]} 11:00:00"

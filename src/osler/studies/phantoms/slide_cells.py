@@ -11,6 +11,7 @@ eosin that Ruifrok and Johnston measured (Anal Quant Cytol Histol 2001). Nuclei 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,17 @@ import numpy as np
 from osler.errors import UsageError
 from osler.studies.geometry import PICTURE_AFFINE, Array
 from osler.studies.image import Image
-from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, put_text, write_answers
+from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, nothing, put_text, write_answers
 from osler.studies.phantoms.slide_files import write_mask, write_slide
 
-__all__ = ["LABELS", "SCANNERS", "Cell", "Scanner", "SlidePhantom", "make", "write_dataset"]
+__all__ = ["LABELS", "LYMPHOCYTE", "SCANNERS", "TUMOUR", "Cell", "Scanner", "SlidePhantom", "make", "write_dataset"]
 
 TUMOUR, LYMPHOCYTE = 1, 2
 LABELS = {TUMOUR: "tumour cell", LYMPHOCYTE: "lymphocyte"}
 _HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])  # absorbance of red, green, blue
 _EOSIN = np.array([0.072, 0.990, 0.105])
-_ROOM = {TUMOUR: 12.5, LYMPHOCYTE: 9.5}  # µm from nucleus to nucleus in a row
-_JITTER = {TUMOUR: 1.1, LYMPHOCYTE: 1.0}  # µm
+_APART = {TUMOUR: 11.2, LYMPHOCYTE: 7.2}  # µm from middle to middle, so that nuclei of a type do not touch
+_BETWEEN = 9.2  # µm from middle to middle of two types
 _SMALLEST = 256
 
 
@@ -111,7 +112,9 @@ def make(
     machine = SCANNERS[int(rng.integers(len(SCANNERS))) if scanner is None else scanner]
     tissue, gland = _architecture(rng, size, machine.pixel)
     asked = {TUMOUR: tumour_cells, LYMPHOCYTE: lymphocytes}
-    cells = [cell for kind in LABELS for cell in _cells(rng, kind, tissue, gland, machine.pixel, asked[kind])]
+    cells: list[Cell] = []
+    for kind in LABELS:
+        cells += _cells(rng, kind, tissue, gland, machine.pixel, asked[kind], cells)
     blue, pink = _ground(rng, tissue, gland, machine.pixel)
     mask = np.zeros((size, size), np.uint8)
     for cell in cells:
@@ -143,22 +146,31 @@ def _architecture(rng: np.random.Generator, size: int, pixel: float) -> tuple[Ar
 
 
 def _cells(
-    rng: np.random.Generator, kind: int, tissue: Array, gland: Array, pixel: float, asked: int | None
+    rng: np.random.Generator,
+    kind: int,
+    tissue: Array,
+    gland: Array,
+    pixel: float,
+    asked: int | None,
+    others: list[Cell],
 ) -> list[Cell]:
-    """Nuclei on a shaken hexagonal lattice, where their type lives."""
+    """Nuclei of a type where it lives, none of them touching another of its own or of ``others``."""
+    from scipy.spatial import cKDTree
+
     size = len(tissue)
-    room, jitter = _ROOM[kind] / pixel, _JITTER[kind] / pixel
-    j, i = np.meshgrid(np.arange(0, size, room * 0.866), np.arange(0, size, room), indexing="xy")
-    i = i + (np.arange(i.shape[1]) % 2) * room / 2
-    spots = np.stack([i.ravel(), j.ravel()], axis=1) + rng.uniform(-jitter, jitter, (i.size, 2))
-    edge = 7 / pixel
-    spots = spots[(spots > edge).all(axis=1) & (spots < size - 1 - edge).all(axis=1)]
+    edge, apart = 7 / pixel, _APART[kind] / pixel
+    spots = rng.uniform(edge, size - 1 - edge, (int(6 * (size / apart) ** 2), 2))
+    if len(others):
+        spots = spots[cKDTree([cell.centre for cell in others]).query(spots)[0] > _BETWEEN / pixel]
     at = tuple(np.rint(spots).astype(int).T)
     if kind == TUMOUR:
-        chance = ((gland[at] > 0.2) & (gland[at] < 0.93) & (tissue[at] > 15)) * 0.93
+        chance = ((gland[at] > 0.15) & (gland[at] < 0.95) & (tissue[at] > 12)) * 0.93
     else:
         swarms = np.clip(_smooth(rng, size, 45 / pixel)[at] * 0.5 - float(rng.uniform(-0.1, 0.4)), 0.03, 0.8)
-        chance = ((gland[at] < -0.12) & (tissue[at] > 12)) * swarms
+        chance = ((gland[at] < -0.05) & (tissue[at] > 10)) * swarms
+    spots, chance = spots[chance > 0], chance[chance > 0]
+    free = _spread(spots, size, apart)
+    spots, chance = spots[free], chance[free]
     chosen = _choose(rng, chance, asked, LABELS[kind])
     low, high = (3.9, 5.2) if kind == TUMOUR else (2.7, 3.4)
     found = []
@@ -168,6 +180,21 @@ def _cells(
         centre = (float(where[0]), float(where[1]))
         found.append(Cell(kind, centre, (float(long_), float(long_ * short)), turn))
     return found
+
+
+def _spread(spots: Array, size: int, apart: float) -> Array:
+    """Indices of the spots (N, 2) that are kept one after another, each ``apart`` pixels or more from all before."""
+    width = apart / np.sqrt(2)  # a square of the grid holds one spot at most
+    side = int(size / width) + 6
+    grid = np.full((side, side), -1)
+    kept = []
+    for number, (spot, (a, b)) in enumerate(zip(spots, (spots / width).astype(int) + 2, strict=True)):
+        near = grid[a - 2 : a + 3, b - 2 : b + 3]
+        found = spots[near[near >= 0]]
+        if not len(found) or ((found - spot) ** 2).sum(axis=1).min() >= apart**2:
+            grid[a, b] = number
+            kept.append(number)
+    return np.array(kept, int)
 
 
 def _choose(rng: np.random.Generator, chance: Array, asked: int | None, name: str) -> Array:
@@ -193,21 +220,19 @@ def _ground(rng: np.random.Generator, tissue: Array, gland: Array, pixel: float)
     along = (i * np.cos(0.6) + j * np.sin(0.6)) * pixel
     waves = np.sin(along / 2.6 + bend * 6 + _smooth(rng, size, 14 / pixel) * 1.6) + 0.6 * fine
     gaps = np.clip(waves + _smooth(rng, size, 22 / pixel) * 0.8, -1, 1)
-    fibres = 0.34 + 0.13 * gaps
+    fibres = 0.21 + 0.09 * gaps
     gapped = np.where(gaps < -0.75, 0.06, fibres)
     epithelium = np.clip((gland + 0.02) * 12, 0, 1) * np.clip((1.08 - gland) * 14, 0, 1)
     lumen = np.clip((gland - 1.05) * 14, 0, 1)
     cloud = _smooth(rng, size, 3 / pixel)
-    pink = gapped * (1 - epithelium) + epithelium * (0.3 + 0.04 * cloud + 0.02 * fine)
+    pink = gapped * (1 - epithelium) + epithelium * (0.19 + 0.03 * cloud + 0.02 * fine)
     secret = 0.05 + 0.05 * np.clip(cloud, 0, None)
     pink = inside * (pink * (1 - lumen) + lumen * secret)
     blue = inside * (0.035 * (1 - epithelium) + epithelium * (0.13 + 0.03 * cloud)) * (1 - lumen)
     return blue, pink
 
 
-def _paint_nucleus(
-    rng: np.random.Generator, blue: Array, pink: Array, mask: Array, cell: Cell, pixel: float
-) -> None:
+def _paint_nucleus(rng: np.random.Generator, blue: Array, pink: Array, mask: Array, cell: Cell, pixel: float) -> None:
     """Lay a nucleus over both stains and the mask (in place)."""
     reach = int(cell.radii[0] * 1.35 / pixel) + 2
     low = [int(c) - reach for c in cell.centre]
@@ -225,7 +250,7 @@ def _paint_nucleus(
         nucleolus = np.exp(-(((u - spot[0]) ** 2 + (v - spot[1]) ** 2) / 0.75**2))
         amount = rng.uniform(0.42, 0.62) + 0.28 * rim + 0.5 * nucleolus + 0.07 * grain
     else:
-        amount = rng.uniform(1.0, 1.25) + 0.1 * grain
+        amount = rng.uniform(0.8, 1.05) + 0.12 * grain
     blue[where] += filled * (amount - blue[where])
     pink[where] *= 1 - 0.6 * filled
     mask[where][near < 1] = cell.kind
@@ -238,23 +263,26 @@ def _scan(rng: np.random.Generator, blue: Array, pink: Array, machine: Scanner) 
     absorbed = (blue * machine.haematoxylin)[..., None] * _HAEMATOXYLIN + (pink * machine.eosin)[..., None] * _EOSIN
     passed = np.asarray(machine.light) * 10 ** -np.maximum(absorbed, 0)
     blurred = gaussian_filter(passed, (machine.blur / machine.pixel,) * 2 + (0,))
-    return np.clip(np.rint(blurred + rng.normal(0, machine.noise, blurred.shape)), 0, 255).astype(np.uint8)
+    noisy = np.rint(blurred + rng.normal(0, machine.noise, blurred.shape))
+    return np.asarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def write_dataset(
-    folder: str | Path, *, cases: int = 6, seed: int = 0, size: int = 2048
-) -> tuple[SlidePhantom, ...]:
+    folder: str | Path, *, cases: int = 6, seed: int = 0, size: int = 2048, each: Callable[[], object] = nothing
+) -> None:
     """Write ``studies/<name>.tif`` (pyramidal, tiled), ``masks/<name>.tif``, ``cells/<name>.csv`` (type and middle of
     each nucleus, pixels), ``manifest.csv``, ``labels.json`` and ``truth.json``.
 
     The manifest has the columns image, mask, patient, scanner, tumour_cells and lymphocytes.
+
+    ``each`` is called after each case.
 
     Raises:
         OutputExists: when the folder holds something.
         StorageError: when it cannot be written.
     """
     folder = empty_folder(folder)
-    phantoms, rows, truth = [], [], {}
+    rows, truth = [], {}
     for n in range(cases):
         own = case_seed(seed, n)
         phantom = make(own, size=size)
@@ -266,7 +294,6 @@ def write_dataset(
         )
         write_mask(phantom.mask.array[0].T, folder / "masks" / f"{name}.tif")
         put_text(folder / "cells" / f"{name}.csv", csv_text([_cell_row(cell) for cell in phantom.cells]))
-        phantoms.append(phantom)
         counts = {"tumour_cells": phantom.count(TUMOUR), "lymphocytes": phantom.count(LYMPHOCYTE)}
         rows.append(
             {
@@ -279,8 +306,8 @@ def write_dataset(
         )
         facts: dict[str, Any] = {"seed": own, "pixel_um": machine.pixel, **counts}
         truth[name] = facts
+        each()
     write_answers(folder, "slide-cells", seed, rows=rows, truth=truth, labels=LABELS)
-    return tuple(phantoms)
 
 
 def _cell_row(cell: Cell) -> dict[str, str]:

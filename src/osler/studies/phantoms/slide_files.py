@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,12 @@ def write_slide(rows: Array, path: Path, *, pixel: float, quality: int, text: st
     while min(levels[-1].shape[:2]) > _SMALLEST_LEVEL:
         levels.append(_halved(levels[-1]))
     buffer = io.BytesIO()
-    common = {"tile": _TILE, "photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": quality}}
+    common: dict[str, Any] = {
+        "tile": _TILE,
+        "photometric": "rgb",
+        "compression": "jpeg",
+        "compressionargs": {"level": quality},
+    }
     with tifffile.TiffWriter(buffer) as file:
         for number, level in enumerate(levels):
             per_centimetre = 10_000 / (pixel * 2**number)

@@ -68,7 +68,7 @@ def annotation_bytes(beats: Sequence[tuple[int, int]], rhythm: str = "") -> byte
     words: list[int] = []
     data = b""
     if rhythm:
-        text = rhythm.encode() + b"\0"
+        text = rhythm.encode()
         padded = text + b"\0" * (len(text) % 2)
         data = np.array([_RHYTHM << 10, _AUX << 10 | len(text)], "<u2").tobytes() + padded
     before = 0

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import nibabel
 import pydicom
 
 from osler.errors import StudyError
@@ -22,8 +23,9 @@ from osler.studies.image import Image
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "dicom-files.md"
 _TEXT = """# What becomes of DICOM test files
 
-Every file of `pydicom.data` (pydicom {version}) and every DICOM file of the shared data is read, or refused with a
-reason. A test compares this page with what Osler does; `python tests/studies/dicom_table.py DATA` writes it.
+Every file of `pydicom.data` (pydicom {version}), and every DICOM file of nibabel's tests and of the shared data (of
+which `dicom-seg-sr` is highdicom's), is read, or refused with a reason. A test compares this page with what Osler does;
+`python tests/studies/dicom_table.py DATA` writes it.
 
 Shapes are columns × rows (× slices), after colour; "film" is a multi-frame file whose frames have no place in the
 patient, of which one frame at a time is read.
@@ -46,6 +48,8 @@ def page(shared: Path) -> str:
     """The whole page."""
     base = Path(pydicom.__file__).parent / "data" / "test_files"
     parts = [_TEXT.format(version=pydicom.__version__), "\n## pydicom.data\n\n", _table(_files(base), base)]
+    theirs = Path(nibabel.__file__).parent / "nicom" / "tests" / "data"
+    parts += ["\n## nibabel\n\n", _table([file for file in _files(theirs) if is_dicom(file)], theirs)]
     for name in ("dicom-encodings", "dicom-seg-sr"):
         parts += [f"\n## {name}\n\n", _table(_files(shared / name), shared / name)]
     parts += ["\n## Series\n\n", _series_table(shared, ("brain-mr-dicom", "ct-organs/dicom")), _PEERS]
@@ -73,7 +77,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _capped(text: str) -> str:
-    return text if not text.startswith(("has ", "cannot ", "holds ")) else f"refused: it {text}"
+    return text if not text.startswith(("has ", "cannot ", "holds ", "is a ")) else f"refused: it {text}"
 
 
 def _outcomes(file: Path, base: Path) -> Iterator[str]:

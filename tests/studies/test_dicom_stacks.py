@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from dicom_samples import make_slice, save, write_series
@@ -316,6 +318,13 @@ def test_an_enhanced_file_without_a_place_for_each_frame_is_refused(tmp_path: Pa
     del data.PerFrameFunctionalGroupsSequence[1]
     with pytest.raises(GeometryError, match="holds 3 frames and describes 2"):
         read_image(save(data, tmp_path / "b.dcm"))
+
+
+def test_a_mosaic_of_siemens_is_refused_and_never_taken_for_one_slice(tmp_path: Path) -> None:
+    source = Path(nibabel.__file__).parent / "nicom/tests/data/siemens_dwi_1000.dcm.gz"
+    (tmp_path / "mosaic.dcm").write_bytes(gzip.decompress(source.read_bytes()))
+    with pytest.raises(GeometryError, match=r"mosaic.dcm is a mosaic: the slices of a volume as tiles"):
+        read_image(tmp_path / "mosaic.dcm")
 
 
 def test_the_tilt_of_a_gantry_is_said(tmp_path: Path) -> None:

@@ -56,9 +56,15 @@ def slices_of(header: Header) -> list[Slice]:
     frames (PS3.3 C.8.8.3.2), all others by the top level, which holds for a single frame only.
 
     Raises:
-        GeometryError: when the directions are not perpendicular unit vectors, the spacing is missing, or there is not
-            one description per frame.
+        GeometryError: when the directions are not perpendicular unit vectors, the spacing is missing, there is not one
+            description per frame, or the picture is a mosaic of slices.
     """
+    if "MOSAIC" in (header.get("ImageType") or ()):
+        raise GeometryError(
+            f"{header.path} is a mosaic: the slices of a volume as tiles of one picture, whose places stand in a header"
+            " that is private to Siemens",
+            remedy="export it as single slices or as an enhanced multi-frame file, or convert it with dcm2niix",
+        )
     if header.groups is not None:
         return _of_groups(header)
     if header.frames == 1:

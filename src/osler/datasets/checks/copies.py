@@ -1,7 +1,6 @@
 """Copies: cases with exactly the same pixels, and cases that show the same thing after an edit.
 
-Near-duplicates are proposed by the perceptual hash and confirmed by the distance of the small views: with what all
-images of the set have in common taken off, the views of an image and of its edited copy still agree.
+How near-duplicates are told from images that merely look alike is in ``near``.
 """
 
 from __future__ import annotations
@@ -9,28 +8,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from osler.datasets.checks.evidence import Evidence, problem_of
+from osler.datasets.checks.near import near_pairs
 from osler.datasets.dataset import Dataset
-from osler.datasets.duplicates import CLOSE, close_pairs, linked
+from osler.datasets.duplicates import linked
 from osler.datasets.facts import CaseFacts
 from osler.datasets.manifest import Record
 from osler.datasets.problem import Code, Problem, Severity
-from osler.studies.geometry import Array
 
 __all__ = ["Duplicates", "check", "find_duplicates", "near_duplicates"]
-
-_LOOSE = 64
-"""Bits of 255 up to which a pair is looked at more closely."""
-_SAME = 0.6
-"""Agreement of the views from which a pair within ``CLOSE`` bits is a copy."""
-_SURE = 0.9
-"""Agreement from which a pair within ``_LOOSE`` bits is one."""
-_COMMON = 50
-"""Cases from which what they have in common is known well enough to be taken off."""
-_SHIFT = 2
 
 
 class Duplicates(BaseModel):
@@ -45,10 +33,10 @@ class Duplicates(BaseModel):
 
 
 def find_duplicates(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[Duplicates, ...]:
-    """Groups of cases with one digest."""
+    """Groups of cases with one digest; blank images are not copies of one another."""
     groups: dict[str, list[str]] = defaultdict(list)
     for fact in facts:
-        if fact.digest:
+        if fact.digest and all(fault.kind != "blank" for fault in fact.faults):
             groups[fact.digest].append(fact.name)
     records = {record.name: record for record in dataset.records}
     return tuple(_group([records[name] for name in names]) for names in groups.values() if len(names) > 1)
@@ -64,69 +52,13 @@ def check(evidence: Evidence) -> list[Problem]:
 def near_duplicates(evidence: Evidence) -> tuple[Duplicates, ...]:
     """Groups of cases that show the same thing, of which not all have the same pixels."""
     names = list(evidence.seen)
-    shapes: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for place, name in enumerate(names):
-        shapes[evidence.seen[name].view.shape].append(place)
-    pairs = [pair for members in shapes.values() for pair in _confirmed(evidence, names, members)]
-    groups = [group for group in linked(len(names), pairs) if len(group) > 1]
+    groups = [group for group in linked(len(names), near_pairs(evidence, names)) if len(group) > 1]
     digests = {fact.name: fact.digest for fact in evidence.facts}
-    found = [
+    return tuple(
         _group([evidence.records[names[place]] for place in group])
         for group in groups
         if len({digests[names[place]] for place in group}) > 1
-    ]
-    # Neighbouring slices of one patient look alike, and a split keeps them together anyway.
-    known = evidence.dataset.manifest.patients != "unknown"
-    return tuple(group for group in found if not known or group.patients_differ)
-
-
-def _confirmed(evidence: Evidence, names: Sequence[str], members: Sequence[int]) -> list[tuple[int, int]]:
-    by_length: dict[int, list[int]] = defaultdict(list)
-    codes = [evidence.seen[name].code for name in names]
-    for place in members:
-        by_length[len(codes[place])].append(place)
-    views = {place: _own(view) for place, view in zip(members, _without_common(evidence, names, members), strict=True)}
-    found = []
-    for same in by_length.values():
-        for one, other, bits in close_pairs(codes, same, _LOOSE):
-            agreement = _agreement(views[one], views[other])
-            if agreement >= (_SAME if bits <= CLOSE else _SURE):
-                found.append((one, other))
-    return found
-
-
-def _without_common(evidence: Evidence, names: Sequence[str], members: Sequence[int]) -> Array:
-    """(M, s, s[, s]) views less the mean of the set, where there are enough to know it."""
-    views = np.stack([evidence.seen[names[place]].view for place in members]).astype(np.float32)
-    return views - views.mean(axis=0) if len(views) >= _COMMON else views
-
-
-def _own(view: Array) -> Array:
-    centred = view - view.mean()
-    return np.asarray(centred / max(float(np.linalg.norm(centred)), 1e-6))
-
-
-def _agreement(one: Array, other: Array) -> float:
-    """The highest correlation of two views under shifts of up to 2 pixels."""
-    best = float((one * other).sum())
-    if best >= _SURE:
-        return best
-    reach = range(-_SHIFT, _SHIFT + 1)
-    for across in reach:
-        for down in reach:
-            a = one[_part(across), _part(down)] if one.ndim == 2 else one[_part(across), _part(down), :]
-            b = other[_part(-across), _part(-down)] if one.ndim == 2 else other[_part(-across), _part(-down), :]
-            best = max(best, _correlation(a, b))
-    return best
-
-
-def _part(shift: int) -> slice:
-    return slice(max(0, shift), None) if shift >= 0 else slice(0, shift)
-
-
-def _correlation(one: Array, other: Array) -> float:
-    a, b = one - one.mean(), other - other.mean()
-    return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-6))
+    )
 
 
 def _group(records: Sequence[Record]) -> Duplicates:

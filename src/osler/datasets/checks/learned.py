@@ -11,7 +11,7 @@ from osler.studies.geometry import Array
 __all__ = ["block_means", "clearly_other", "fold_of", "out_of_fold"]
 
 _FOLDS = 5
-_RIDGE = 1.0
+_RIDGE = 5.0
 _APART = 7.0
 """Robust standard deviations between the usual score and that from which a case is judged to be of the other kind."""
 _OTHER = -0.5
@@ -26,7 +26,7 @@ def fold_of(groups: Sequence[Hashable], seed: int = 0) -> Array:
     return np.asarray(dealt[[order[group] for group in groups]])
 
 
-def out_of_fold(features: Array, positive: Array, folds: Array) -> Array:
+def out_of_fold(features: Array, positive: Array, folds: Array, *, forgiving: bool = False) -> Array:
     """(N,) how much like a positive each case is, by a ridge regression on the cases of the other folds.
 
     Both classes weigh the same; scores are near 1 for positives and near -1 for the others.
@@ -35,11 +35,19 @@ def out_of_fold(features: Array, positive: Array, folds: Array) -> Array:
         features: (N, F), any scale.
         positive: (N,) bool.
         folds: (N,), see ``fold_of``.
+        forgiving: some cases are called wrongly: learn again without those that look like the other kind.
     """
+    everyone = np.ones(len(features), bool)
+    scores = _scores(features, positive, folds, everyone)
+    return _scores(features, positive, folds, (scores > 0) == positive) if forgiving else scores
+
+
+def _scores(features: Array, positive: Array, folds: Array, trusted: Array) -> Array:
     scores = np.zeros(len(features))
     for fold in np.unique(folds).tolist():
         held = folds == fold
-        scores[held] = _fitted(features[~held], positive[~held], features[held])
+        learned = ~held & trusted
+        scores[held] = _fitted(features[learned], positive[learned], features[held])
     return scores
 
 
@@ -68,7 +76,7 @@ def block_means(views: Array) -> Array:
 
 def _fitted(features: Array, positive: Array, asked: Array) -> Array:
     """Regresses ±1 on standardised features; 0 for all where one class is missing."""
-    if positive.all() or not positive.any():
+    if not len(positive) or positive.all() or not positive.any():
         return np.zeros(len(asked))
     weights = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))[:, None]
     mean = (weights * features).mean(axis=0)

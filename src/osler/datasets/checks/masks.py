@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from osler.datasets.checks.evidence import Evidence, problem_of
 from osler.datasets.checks.robust import FEWEST, outliers
 from osler.datasets.labels import Label
 from osler.datasets.pieces import Pieces
-from osler.datasets.problem import Problem
+from osler.datasets.problem import Box, Problem
 
 __all__ = ["check"]
 
@@ -41,24 +39,17 @@ def _with(evidence: Evidence, label: Label) -> dict[str, Pieces]:
 
 def _islands(found: _Found) -> list[Problem]:
     details: dict[str, list[str]] = {}
-    boxes: dict[str, list[int]] = {}
-    strays: dict[str, tuple[Any, ...]] = {}
+    boxes: dict[str, tuple[Box, ...]] = {}
     for label, cases in found:
         share = _STRAY if _is_one_piece(cases) else _SPECK
         for name, pieces in cases.items():
-            count = sum(size < share * sum(pieces.sizes) for size in pieces.sizes[1:])
-            if not count:
-                continue
-            voxels = sum(size for size in pieces.sizes[1:] if size < share * sum(pieces.sizes))
-            details.setdefault(name, []).append(f"{label.name}: {count} of {voxels} voxels")
-            boxes[name] = boxes.get(name, [])
-            places = range(len(pieces.sizes) - 1)
-            few = [
-                pieces.strays[p]
-                for p in places
-                if p < len(pieces.strays) and pieces.sizes[p + 1] < share * sum(pieces.sizes)
-            ]
-            strays[name] = (*strays.get(name, ()), *few)
+            limit = share * sum(pieces.sizes)
+            strays = [size for size in pieces.sizes[1:] if size < limit]
+            if strays:
+                counted = "1 island" if len(strays) == 1 else f"{len(strays)} islands"
+                details.setdefault(name, []).append(f"{counted} of {label.name}, {sum(strays)} voxels")
+                places = zip(pieces.sizes[1:], pieces.strays, strict=False)
+                boxes[name] = (*boxes.get(name, ()), *(box for size, box in places if size < limit))
     if not details:
         return []
     problem = problem_of(
@@ -69,7 +60,7 @@ def _islands(found: _Found) -> list[Problem]:
         "look whether they are meant; else erase them",
         details={name: ", ".join(parts) for name, parts in details.items()},
     )
-    return [problem.model_copy(update={"boxes": strays})]
+    return [problem.model_copy(update={"boxes": boxes})]
 
 
 def _is_one_piece(cases: dict[str, Pieces]) -> bool:

@@ -71,7 +71,7 @@ _RULES: dict[str, _Rule] = {
     "clipped_low": _Rule(
         code="quality-clipping", side="high", floor=0.25, logarithm=False, what="cut off at the lowest value"
     ),
-    "coverage": _Rule(code="quality-coverage", side="low", floor=0.2, logarithm=False, what="mostly empty margin"),
+    "coverage": _Rule(code="quality-coverage", side="low", floor=log(1.5), logarithm=True, what="mostly empty margin"),
 }
 _SENTENCES: dict[Code, tuple[str, str]] = {
     "quality-noise": ("much noisier than the others", "look whether they can be read; leave out or acquire again"),
@@ -146,8 +146,9 @@ def _values(evidence: Evidence, measure: str, rule: _Rule) -> dict[str, float]:
 
 
 def _limits(usual: Usual, rule: _Rule) -> Limits:
+    """In the measure's own unit; no measure is below 0."""
     ends = (usual.low, usual.middle, usual.high)
-    low, middle, high = (round(exp(end), 5) for end in ends) if rule.logarithm else (round(end, 5) for end in ends)
+    low, middle, high = (round(exp(end) if rule.logarithm else max(end, 0.0), 5) for end in ends)
     return Limits(low=low, middle=middle, high=high)
 
 

@@ -15,7 +15,7 @@ __all__ = ["FEWEST", "Usual", "outliers", "usual"]
 FEWEST = 12
 """Cases below which nothing is called usual."""
 _SIGMAS = 6.0
-_TAIL = 4.0
+_TAIL = 3.0
 _NORMAL = 1.4826
 """Standard deviation of a normal distribution whose median absolute deviation is 1."""
 _MOST = 0.1
@@ -40,7 +40,7 @@ class Usual:
 def usual(values: Array, floor: float) -> Usual:
     """Limits about the median, each side by itself (distributions lean).
 
-    The further of six robust standard deviations, four times the way to the 10th or 90th percentile (heavy tails), and
+    The further of six robust standard deviations, three times the way to the 10th or 90th percentile (heavy tails), and
     ``floor``.
 
     Args:

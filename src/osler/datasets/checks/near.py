@@ -1,0 +1,120 @@
+"""Pairs of images that show the same thing after an edit: resized, cropped, brightened, compressed, marked.
+
+The perceptual hash proposes pairs. A pair is confirmed by the small views: they must agree once the mean of the set is
+taken off, and what is left of them after the set's main ways to vary (its first principal components) must agree too.
+Two chests look alike because chests do; an image and its edited copy also share what is theirs alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from osler.datasets.checks.evidence import Evidence
+from osler.datasets.duplicates import CLOSE, close_pairs
+from osler.studies.geometry import Array
+
+__all__ = ["near_pairs"]
+
+_LOOSE = 64
+"""Bits of 255 up to which a pair is looked at; measured: copies of breast ultrasound differ in up to 60."""
+_ALIKE = {True: 0.6, False: 0.88}
+"""Least agreement of the views, for pairs within ``CLOSE`` bits and for others."""
+_OWN = {True: 0.45, False: 0.5}
+"""Least agreement of what is theirs alone."""
+_OWN_SMALL = 0.6
+"""The same for images hardly larger than the view, which cannot be aligned: 28 px radiographs reach 0.54 by chance."""
+_LARGE = 64
+"""Pixels a side from which images are aligned."""
+_FEWEST = 20
+"""Cases from which it can be learned how the set varies; in smaller sets the hash and plain agreement decide."""
+_COMPONENTS = 64
+_LEARNED = 1500
+_ZOOMS = (1.0, 1.03, 1 / 1.03, 1.06, 1 / 1.06)
+_SHIFTS = (0.0, -0.5, 0.5)
+
+
+def near_pairs(evidence: Evidence, names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of indices into ``names`` whose images show the same thing; pairs within one known patient are left out.
+
+    Neighbouring slices and phases of one patient look alike, and a split keeps them together anyway.
+    """
+    alike: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        seen = evidence.seen[name]
+        alike[len(seen.code), seen.view.shape].append(place)
+    known = evidence.dataset.manifest.patients != "unknown"
+    patients = [evidence.records[name].patient if known else None for name in names]
+    codes = [evidence.seen[name].code for name in names]
+    found = []
+    for members in alike.values():
+        views = _Views(evidence, names, members)
+        for one, other, bits in close_pairs(codes, members, _LOOSE if views.learned else CLOSE):
+            same_patient = patients[one] is not None and patients[one] == patients[other]
+            if not same_patient and views.confirm(one, other, close=bits <= CLOSE):
+                found.append((one, other))
+    return found
+
+
+class _Views:
+    """The small views of images that can be compared, and how they vary."""
+
+    def __init__(self, evidence: Evidence, names: Sequence[str], members: Sequence[int]) -> None:
+        self._views = {place: evidence.seen[names[place]].view.astype(np.float32) for place in members}
+        self._large = {place: min(evidence.facts_of[names[place]].shape[:2]) >= _LARGE for place in members}
+        self.learned = len(members) >= _FEWEST
+        stack = np.stack(list(self._views.values()))
+        self._mean = stack.mean(axis=0) if self.learned else np.zeros_like(stack[0])
+        self._directions = _directions(stack - self._mean) if self.learned else np.zeros((stack[0].size, 0))
+
+    def confirm(self, one: int, other: int, *, close: bool) -> bool:
+        """Whether two images show the same thing; ``close`` is whether their hashes are."""
+        a, b = self._views[one], self._views[other]
+        if _correlation(a - self._mean, b - self._mean) < _ALIKE[close] - 0.1:
+            return False
+        aligned = [(a, b)]
+        if a.ndim == 2 and self._large[one] and self._large[other]:
+            aligned += [(a, moved) for moved in _moved(b)] + [(moved, b) for moved in _moved(a)]
+        if max(_correlation(x - self._mean, y - self._mean) for x, y in aligned) < _ALIKE[close]:
+            return False
+        if not self.learned:
+            return True
+        enough = _OWN[close] if len(aligned) > 1 or a.ndim == 3 else _OWN_SMALL
+        return any(_correlation(self._own(x), self._own(y)) >= enough for x, y in aligned)
+
+    def _own(self, view: Array) -> Array:
+        """What the set's main ways to vary do not explain."""
+        flat = (view - self._mean).ravel()
+        return np.asarray(flat - self._directions @ (self._directions.T @ flat))
+
+
+def _directions(centred: Array) -> Array:
+    """(pixels, k) the directions in which the set varies most: a quarter as many as there are images, at most 64."""
+    chosen = np.sort(np.random.default_rng(0).permutation(len(centred))[:_LEARNED])
+    flat = centred[chosen].reshape(len(chosen), -1).astype(np.float64)
+    gram = flat @ flat.T
+    values, vectors = np.linalg.eigh(gram)
+    count = min(_COMPONENTS, len(flat) // 4)
+    kept = values[-count:] > 1e-9 * max(values[-1], 1e-12)
+    directions = flat.T @ vectors[:, -count:][:, kept] / np.sqrt(values[-count:][kept])
+    return np.asarray(directions.astype(np.float32))
+
+
+def _moved(view: Array) -> Iterator[Array]:
+    """A view, a little larger or smaller and half a pixel aside."""
+    from scipy.ndimage import affine_transform
+
+    middle = (np.array(view.shape) - 1) / 2
+    for zoom in _ZOOMS:
+        for down in _SHIFTS:
+            for across in _SHIFTS:
+                if (zoom, down, across) != (1.0, 0.0, 0.0):
+                    offset = middle - middle * zoom + np.array([down, across])
+                    yield affine_transform(view, np.full(2, zoom), offset=offset, order=1, mode="nearest")
+
+
+def _correlation(one: Array, other: Array) -> float:
+    a, b = one - one.mean(), other - other.mean()
+    return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-6))

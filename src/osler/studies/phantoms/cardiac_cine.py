@@ -199,10 +199,8 @@ def write_dataset(
     ``cine/<name>.nii.gz`` and ``<name>-mask.nii.gz`` (time is the fourth axis, in s) and as one DICOM series in
     ``dicom/<name>/``, ``manifest.csv``, ``labels.json`` and ``truth.json``.
 
-    Every second heart empties badly. The manifest has a row per phase with the columns image, mask, label (reduced or preserved), patient, scanner,
-    phase, volume_ml and ejection_percent.
-
-    ``each`` is called after each case.
+    Every second heart empties badly. The manifest has a row per phase with the columns image, mask, label (reduced or
+    preserved), patient, scanner, phase, volume_ml and ejection_percent. ``each`` is called after each case.
 
     Raises:
         OutputExists: when the folder holds something.

@@ -88,7 +88,7 @@ def test_a_lesion_fills_its_volume() -> None:
 
 
 def test_lesions_are_as_many_and_as_large_in_the_mask_as_in_the_truth() -> None:
-    phantom = make(5, lesions=4, scanner=0)
+    phantom = make(5, lesions=4, scanner=0, coarser=1.5)
     assert len(phantom.lesions) == 4
     voxel = volume_per_voxel(phantom.mask.affine)
     wanted = sum(lesion.volume for lesion in phantom.lesions)
@@ -99,23 +99,24 @@ def test_growth_is_what_the_factors_say(serial: Path) -> None:
     cases = json.loads((serial / "truth.json").read_text())["cases"]
     first, second = cases["brain-001-1"], cases["brain-001-2"]
     assert (first["day"], second["day"]) == (0, 180)
-    seed = first["seed"]
-    base = [lesion.volume for lesion in make(seed, coarser=4).lesions]
-    whole = len(factors(seed, 12, 0))
-    assert whole == 12
-    assert [lesion["volume_mm3"] for lesion in first["lesions"]] == pytest.approx(base)
-    if base:
-        grown = second["lesions"][0]["volume_mm3"] / first["lesions"][0]["volume_mm3"]
-        assert grown == pytest.approx(factors(seed, 1, 180)[0])
-        assert grown > 1.05
+    changes = factors(first["seed"], len(first["lesions"]), 180)
+    assert len(first["lesions"]) > 0
+    expected = [lesion["volume_mm3"] * factor for lesion, factor in zip(first["lesions"], changes, strict=False)]
+    new = int(sum(changes[len(expected) :]))
+    assert [lesion["volume_mm3"] for lesion in second["lesions"]][: len(expected)] == pytest.approx(expected)
+    assert len(second["lesions"]) == len(expected) + new
+    assert changes[0] > 1.05
 
 
-def test_a_lesion_that_is_new_has_no_volume_before() -> None:
-    for seed in range(200):
+def test_as_many_lesions_as_asked_for_are_there_first_and_others_appear_later() -> None:
+    appeared = 0
+    for seed in range(30):
         before, after = factors(seed, 8, 0), factors(seed, 8, 720)
-        assert all(b in (0.0, 1.0) for b in before)
-        assert all(a > 0 for a in after)
-    assert any(0.0 in factors(seed, 8, 0) for seed in range(20))
+        assert before[:8] == (1.0,) * 8
+        assert set(before[8:]) <= {0.0}
+        assert min(after) > 0
+        appeared += len(after) - 8
+    assert appeared > 10
 
 
 def test_dicom_and_nifti_hold_the_same_voxels_in_the_same_place(serial: Path) -> None:
@@ -153,7 +154,7 @@ def test_motion_and_bias_change_the_pictures_and_not_the_mask() -> None:
     assert np.array_equal(plain.mask.array, worse.mask.array)
     for channel in ("T1", "T2", "FLAIR"):
         before, after = (p.images[channel].array[plain.mask.array > 0].astype(float) for p in (plain, worse))
-        assert np.abs(after - before).mean() > 0.1 * before.mean()
+        assert np.abs(after - before).mean() > 0.07 * before.mean()
 
 
 def test_limits_are_kept() -> None:

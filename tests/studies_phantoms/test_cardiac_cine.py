@@ -24,6 +24,11 @@ def millilitres(phantom: CinePhantom, label: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def strong() -> CinePhantom:
+    return make(9, ejection=0.6, volume_ml=140, scanner=0, frames=14)
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cine")
     write_dataset(folder, cases=2, seed=1, frames=14)
@@ -42,16 +47,16 @@ def test_masks_have_the_ejection_fraction_and_volumes_that_were_asked_for(
     assert phantom.volumes_ml[0] == pytest.approx(volume)
 
 
-def test_muscle_keeps_its_volume_while_its_wall_thickens() -> None:
-    phantom = make(9, ejection=0.6, scanner=0, frames=14)
+def test_muscle_keeps_its_volume_while_its_wall_thickens(strong: CinePhantom) -> None:
+    phantom = strong
     muscle = millilitres(phantom, 2)[[0, phantom.systole]]
     assert muscle == pytest.approx([phantom.heart.muscle_ml] * 2, rel=0.06)
     full, empty = phantom.heart.left(1.0), phantom.heart.left(0.0)
     assert empty[2] - empty[0] > full[2] - full[0] + 1
 
 
-def test_half_ellipsoids_have_the_volume_of_the_formula() -> None:
-    heart = make(9, ejection=0.6, volume_ml=140, scanner=0, frames=14).heart
+def test_half_ellipsoids_have_the_volume_of_the_formula(strong: CinePhantom) -> None:
+    heart = strong.heart
     for filled, wanted in ((1.0, 140), (0.0, 56)):
         radius, length, outside, whole = heart.left(filled)
         assert 2 / 3 * np.pi * radius**2 * length / 1000 == pytest.approx(wanted)
@@ -64,9 +69,8 @@ def test_the_curve_begins_and_ends_full_and_is_empty_at_systole() -> None:
     assert curve[(np.linspace(0, 1, 201) >= 0.35) & (np.linspace(0, 1, 201) <= 0.43)].max() == 0
 
 
-def test_blood_is_brighter_than_muscle_and_the_septum_is_between_the_ventricles() -> None:
-    phantom = make(9, scanner=0, frames=14)
-    image, mask = phantom.frames[0].array, phantom.masks[0].array
+def test_blood_is_brighter_than_muscle_and_the_septum_is_between_the_ventricles(strong: CinePhantom) -> None:
+    image, mask = strong.frames[0].array, strong.masks[0].array
     assert image[mask == 3].mean() > 1.4 * image[mask == 2].mean()
     assert np.argwhere(mask == 1)[:, 1].mean() < np.argwhere(mask == 3)[:, 1].mean()
 

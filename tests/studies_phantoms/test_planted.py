@@ -82,8 +82,9 @@ def pixels_of(path: Path, place: str) -> np.ndarray:
         return tifffile.imread(path, key=1)
     data = pydicom.dcmread(path)
     if "OverlayData" in place:
-        return data.overlay_array(0x6000) * 4095
-    stored = np.frombuffer(data.PixelData, "<u2" if data.BitsAllocated == 16 else "u1").reshape(data.Rows, data.Columns)
+        return data.overlay_array(0x6000).astype(int) * 4095
+    stored = np.frombuffer(data.PixelData, "<u2" if data.BitsAllocated == 16 else "u1").astype(int)
+    stored = stored.reshape(data.Rows, data.Columns)
     return (stored >> 12) * 4095 if "bit 12" in place else stored & 0xFFF
 
 

@@ -112,7 +112,7 @@ def make(
 
     Args:
         seed: the same seed gives the same phantom.
-        lesions: how many, 0 to 12; None leaves it to chance, none in a third of the cases.
+        lesions: how many at the first examination, 0 to 12; None leaves it to chance, none in a third of the cases.
         scanner: index into ``SCANNERS``; None leaves it to chance.
         coarser: how many times wider pixels are than the scanner's, 1 to 4, for small examples; above 2 the head
             is drawn more coarsely too.
@@ -127,8 +127,9 @@ def make(
     rng = np.random.default_rng(seed)
     by_chance = 0 if rng.random() < 1 / 3 else int(rng.integers(1, _MOST_LESIONS + 1))
     machine = SCANNERS[int(rng.integers(len(SCANNERS))) if scanner is None else scanner]
-    head = draw_head(rng, by_chance if lesions is None else lesions)
-    changed = zip(head.lesions, factors(seed, len(head.lesions), day), strict=True)
+    changes = factors(seed, by_chance if lesions is None else lesions, day)
+    head = draw_head(rng, len(changes))
+    changed = zip(head.lesions, changes, strict=True)
     head = replace(head, lesions=tuple(lesion.grown(factor) for lesion, factor in changed if factor > 0))
     own = np.random.default_rng([seed, 1, day])
     fine = _fine_grid(_FINE * max(1.0, coarser / 2))
@@ -149,24 +150,21 @@ def make(
 
 
 def factors(seed: int, lesions: int, day: int) -> tuple[float, ...]:
-    """How many times the first examination's volume each lesion has on a day; 0 for one that has not appeared yet.
+    """How many times its first volume each lesion of that patient has on a day.
 
-    Half of them stay as they are, a quarter grows by up to 1.6 times a year, one in eight shrinks, one in eight
-    appears between the first and the second half year. The first lesion of a patient always grows.
+    Of those that are there from the first examination a quarter grows by 1.2 to 1.6 times a year (and always the first
+    of them), one in eight shrinks as fast, the others stay. Up to two more, at the end of the tuple, appear during the
+    first year: they have 0 before.
     """
     rng = np.random.default_rng([seed, 2])
+    new = int(rng.integers(0, 3)) if lesions else 0
+    appear = rng.integers(1, 360, 2)
     found = []
     for number in range(lesions):
-        kind, pace, appears = rng.random(), rng.uniform(1.2, 1.6), int(rng.integers(1, 360))
-        if number == 0 or kind < 0.25:
-            found.append(float(pace ** (day / 365)))
-        elif kind < 0.375:
-            found.append(float(pace ** (-day / 365)))
-        elif kind < 0.5:
-            found.append(1.0 if day >= appears else 0.0)
-        else:
-            found.append(1.0)
-    return tuple(found)
+        kind, pace = rng.random(), rng.uniform(1.2, 1.6) ** (day / 365)
+        grows, shrinks = number == 0 or kind < 0.25, kind < 0.375
+        found.append(float(pace if grows else 1 / pace if shrinks else 1.0))
+    return (*found, *(float(day >= first) for first in appear[:new]))
 
 
 def _check(lesions: int | None, coarser: float, day: int, faults: Faults) -> None:

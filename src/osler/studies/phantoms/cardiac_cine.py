@@ -200,9 +200,7 @@ def write_dataset(
     ``dicom/<name>/``, ``manifest.csv``, ``labels.json`` and ``truth.json``.
 
     Every second heart empties badly. The manifest has a row per phase with the columns image, mask, label (reduced or
-    preserved), patient, scanner, phase, volume_ml and ejection_percent.
-
-    ``each`` is called after each case.
+    preserved), patient, scanner, phase, volume_ml and ejection_percent. ``each`` is called after each case.
 
     Raises:
         OutputExists: when the folder holds something.

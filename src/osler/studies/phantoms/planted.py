@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from osler.studies.image import Image
 from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, nothing, put_bytes, put_text, write_truth
 
 __all__ = ["KINDS", "Person", "Plant", "Planter", "draw_person", "write_dataset"]
@@ -120,6 +122,13 @@ class Planter:
         file = path if isinstance(path, str) else path.relative_to(self.folder).as_posix()
         self.plants.append(Plant(file, place, kind, value, box))
         return value
+
+    @cached_property
+    def film(self) -> Image:
+        """A radiograph, (1, I, J), 12 bit; drawn once per case. Copy it before drawing on it."""
+        from osler.studies.phantoms import chest_xray
+
+        return chest_xray.make(self.seed, size=192, machine=0).image
 
     def put(self, path: Path, data: bytes) -> None:
         """Write a file."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from osler.studies.geometry import Array
-from osler.studies.phantoms import chest_ct, chest_xray
+from osler.studies.phantoms import chest_ct
 from osler.studies.phantoms.dicom_files import new_dataset, place, put_pixels, save
 from osler.studies.phantoms.planted import Planter
 
@@ -178,13 +178,12 @@ def _radiograph(planter: Planter, series: str) -> tuple[Dataset, Array]:
     """A data set without pixels, and the pixels (rows, columns)."""
     from pydicom.uid import DigitalXRayImageStorageForPresentation
 
-    phantom = chest_xray.make(planter.seed, size=192, machine=0)
     attributes = {
         "Modality": "DX",
         "PhotometricInterpretation": "MONOCHROME2",
         "PresentationLUTShape": "IDENTITY",
         "PatientOrientation": ["L", "F"],
-        "ImagerPixelSpacing": [f"{phantom.image.spacing[0]:.6g}"] * 2,
+        "ImagerPixelSpacing": [f"{planter.film.spacing[0]:.6g}"] * 2,
         "BurnedInAnnotation": "NO",
         "WindowCenter": "2048",
         "WindowWidth": "4096",
@@ -198,7 +197,7 @@ def _radiograph(planter: Planter, series: str) -> tuple[Dataset, Array]:
         patient_id="0",
         attributes=attributes,
     )
-    return dataset, np.array(phantom.image.array[0].T)
+    return dataset, np.array(planter.film.array[0].T)
 
 
 def _write_burned(planter: Planter) -> None:

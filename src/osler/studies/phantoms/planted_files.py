@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from osler.studies.geometry import Array
-from osler.studies.phantoms import chest_ct, chest_xray, ecg
+from osler.studies.phantoms import chest_ct, ecg
 from osler.studies.phantoms.files import csv_text, put_text
 from osler.studies.phantoms.planted import Planter
 from osler.studies.phantoms.planted_dicom import draw_text
@@ -50,7 +50,7 @@ def _gzip_with_name(data: bytes, name: bytes) -> bytes:
 
 def _picture(planter: Planter) -> Array:
     """Grey pixels (rows, columns), 8 bit, of a radiograph."""
-    return np.array(chest_xray.make(planter.seed, size=192, machine=0).image.array[0].T >> 4).astype(np.uint8)
+    return np.array(planter.film.array[0].T >> 4).astype(np.uint8)
 
 
 def _write_png(planter: Planter) -> None:

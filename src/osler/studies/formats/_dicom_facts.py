@@ -51,7 +51,8 @@ def header_facts(header: Header) -> Facts:
         gradient = header.get("_siemens_gradient")
     facts["gradient"] = gradient
     facts["type"] = _kind_of(header.get("ImageType"))
-    facts["when"] = _moment(header, "Acquisition") or _moment(header, "Content")
+    facts["acquired"] = _moment(header, "Acquisition")
+    facts["when"] = facts["acquired"] or _moment(header, "Content")
     return {name: value for name, value in facts.items() if value is not None}
 
 

@@ -86,18 +86,22 @@ def _is_localizer(slices: Sequence[Slice]) -> bool:
 
 def _by_grid(slices: Sequence[Slice]) -> list[list[Slice]]:
     """Groups of one shape, orientation and pixel spacing; scout images are kept apart."""
-    groups: dict[Hashable, list[list[Slice]]] = defaultdict(list)
-    firsts: dict[Hashable, list[Array]] = defaultdict(list)
+    kinds: dict[Hashable, list[Slice]] = defaultdict(list)
     for one in slices:
-        key = (one.shape, _is_localizer([one]))
-        features = np.concatenate([one.directions.ravel(), np.log(one.spacing)])
-        apart = np.abs(np.array(firsts[key]) - features).max(axis=1) if firsts[key] else np.array([np.inf])
-        if apart.min() <= _TOLERANCE:
-            groups[key][int(np.argmin(apart))].append(one)
-        else:
-            groups[key].append([one])
-            firsts[key].append(features)
-    return [group for several in groups.values() for group in several]
+        kinds[one.shape, _is_localizer([one])].append(one)
+    return [group for several in kinds.values() for group in _alike(several)]
+
+
+def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Groups of one orientation and pixel spacing, each around its first slice."""
+    features = np.array([[*one.directions.ravel(), *np.log(one.spacing)] for one in slices])
+    left = np.arange(len(slices))
+    groups = []
+    while len(left):
+        near = np.abs(features[left] - features[left[0]]).max(axis=1) <= _TOLERANCE
+        groups.append([slices[number] for number in left[near]])
+        left = left[~near]
+    return groups
 
 
 def _grid_name(grids: Sequence[Sequence[Slice]], number: int) -> str:

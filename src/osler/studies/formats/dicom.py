@@ -104,7 +104,7 @@ def choose(found: DicomIndex, path: Path, key: str | None = None) -> DicomImage:
         StudyError: when there is none, or it cannot be told which.
     """
     if key is None and len(found.series) <= 1 and found.unreadable:
-        raise next(iter(found.unreadable.values()))  # a file that may be a slice of the stack
+        raise _first_error(found)  # of a file that may be a slice of the stack
     images = found.images if key is None else _named(found, key)
     if not found.images:
         raise _no_image(found, path)
@@ -153,12 +153,18 @@ def _named(found: DicomIndex, key: str) -> list[DicomImage]:
 
 def _no_image(found: DicomIndex, path: Path) -> StudyError:
     if found.unreadable:
-        return next(iter(found.unreadable.values()))
+        return _first_error(found)
     if found.others:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in Counter(found.others.values()).items())
         what = next(iter(found.others.values())) if len(found.others) == 1 else f"objects that are no images ({kinds})"
         return Unsuitable(f"{path} is no image: {what}", remedy="give the series of images that it belongs to")
     return Unreadable(f"{path} cannot be read as a DICOM file", remedy="it is damaged or something else")
+
+
+def _first_error(found: DicomIndex) -> StudyError:
+    """A new error of the same kind: the index is kept, and a raised error holds on to all that its caller knew."""
+    error = next(iter(found.unreadable.values()))
+    return type(error)(error.problem, remedy=error.remedy)
 
 
 def _listed(images: Sequence[DicomImage]) -> str:
@@ -259,7 +265,7 @@ def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], no
 
 def _uptake(data: Any, values: Array, slices: Sequence[Slice], units: str) -> tuple[Array, str, str]:
     """PET values in SUV where the header allows; the values, their unit and what was done."""
-    moments = [str(one.facts["when"]) for one in slices if "when" in one.facts]
+    moments = [str(one.facts["acquired"]) for one in slices if "acquired" in one.facts]
     factor, note = suv_factor(data, min(moments) if moments else None)
     if factor is None:
         return values, units, note

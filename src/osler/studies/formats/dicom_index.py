@@ -197,7 +197,7 @@ def _signature(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _indexed(files: tuple[Path, ...], signature: tuple[tuple[int, int], ...], threads: int) -> DicomIndex:
     headers: dict[Path, Header] = {}
     slices: dict[Path, list[Slice]] = {}

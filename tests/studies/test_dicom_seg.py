@@ -374,3 +374,30 @@ def test_a_segmentation_that_highdicom_writes_is_read_on_real_slices_of_an_obliq
     mask = read_labels(tmp_path / "seg.dcm", onto=image)
     np.testing.assert_array_equal(mask.array > 0, image.array > 300)
     assert mask.array.any()
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    series = write_series(tmp_path / "ct")
+    image = read_image(tmp_path / "ct")
+    whole = write_seg(tmp_path / "seg.dcm", series, {"thing": blob()}, kind=kind).read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[random.integers(132, len(data), 12)] ^= random.integers(1, 256, 12, dtype=np.uint8)
+        (tmp_path / "damaged.dcm").write_bytes(data[: random.integers(len(data) // 2, len(data) + 1)].tobytes())
+        try:
+            dicom_seg.read_labels(tmp_path / "damaged.dcm", onto=image)
+        except StudyError as error:
+            assert "damaged.dcm" in error.problem
+            refused += 1
+    assert refused > 40
+
+
+def test_images_that_say_nothing_of_their_frame_of_reference_are_matched_by_place_alone(tmp_path: Path) -> None:
+    series = write_series(tmp_path / "ct")
+    path = write_seg(tmp_path / "seg.dcm", series, {"thing": blob()})
+    image = read_image(tmp_path / "ct")
+    nameless = Image(image.array, image.affine)  # as from a NIfTI
+    np.testing.assert_array_equal(read_labels(path, onto=nameless).array, read_labels(path, onto=image).array)

@@ -136,10 +136,24 @@ def _damage(fault: str, image: Path, mask: Path, grey: Array) -> None:
 
 
 _VOLUME_FAULTS = (
-    "cut off", "grid 0.0001 voxel off", "grid 0.1 voxel off", "grid 3 voxels off", "spacing", "cut to half", "blank slices",
-    "not a number", "upside down", "scaled intensities", "exact copy", "near copy", "empty mask", "foreign label", "islands",
-    "shrunken", "bias field",
-)  # fmt: skip
+    "cut off",
+    "grid 0.0001 voxel off",
+    "grid 0.1 voxel off",
+    "grid 3 voxels off",
+    "spacing",
+    "cut to half",
+    "blank slices",
+    "not a number",
+    "upside down",
+    "scaled intensities",
+    "exact copy",
+    "near copy",
+    "empty mask",
+    "foreign label",
+    "islands",
+    "shrunken",
+    "bias field",
+)
 
 
 def volumes(folder: Path) -> Planted:
@@ -257,8 +271,15 @@ def radiographs(folder: Path) -> Planted:
             {"image": f"r{number:03d}.png", "label": str(int(labels[place])), "patient": f"P{number}", "split": split}
         )
         _save(folder / f"r{number:03d}.png", images[place])
-    kinds = ("copy across", "near copy across", "patient on both sides", "copy within", "copy with another answer",
-             "near copy within", "empty file")  # fmt: skip
+    kinds = (
+        "copy across",
+        "near copy across",
+        "patient on both sides",
+        "copy within",
+        "copy with another answer",
+        "near copy within",
+        "empty file",
+    )
     training, tested = iter(rng.permutation(320).tolist()), iter((320 + rng.permutation(160)).tolist())
     for kind in kinds:
         for _ in range(EACH):

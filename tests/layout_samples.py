@@ -9,6 +9,8 @@ import nibabel
 import numpy as np
 import PIL.Image
 
+from dicom_label_samples import write_seg, write_series
+
 RNG = np.random.default_rng(0)
 
 
@@ -171,7 +173,17 @@ def masks_per_class(root: Path) -> Path:
     return root
 
 
+def dicom_series(root: Path) -> Path:
+    for n in range(2):
+        series = write_series(root / f"p{n}/ct", patient=f"p{n}", study=f"1.2.{n}")
+        mask = np.zeros(series.shape, bool)
+        mask[2:8, 2:8, 1:4] = True
+        write_seg(root / f"p{n}/seg/seg.dcm", series, {"organ": mask})
+    return root
+
+
 MAKERS = {
+    "dicom-tree": dicom_series,
     "csv": table,
     "parquet": parquet,
     "bids": bids,

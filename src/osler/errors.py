@@ -18,11 +18,15 @@ OslerError
 ├── PlanError
 ├── ModelError            a model folder that is damaged, newer, or for another task
 ├── DownloadError         a file that a server does not give, or that is not the published one
-├── StorageError          disk full, not writable
+├── StorageError          the disk is full or fails
+│   └── NotWritable       a place that cannot be written at all (exit 2)
 └── Cancelled             the user asked to stop
 """
 
 from __future__ import annotations
+
+import errno
+from pathlib import Path
 
 __all__ = [
     "Cancelled",
@@ -33,6 +37,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "NoLabels",
+    "NotWritable",
     "OslerError",
     "OutputExists",
     "PathNotFound",
@@ -138,7 +143,37 @@ class DownloadError(OslerError):
 
 
 class StorageError(OslerError):
-    """The disk is full or the place is not writable."""
+    """The disk is full or fails, or the place is not writable."""
+
+    @classmethod
+    def of(cls, error: OSError, path: str | Path) -> StorageError:
+        """What the system said about writing ``path``, in words."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageError(
+                f"the disk is full at {path}", remedy="free some space or give another --output, and run it again"
+            )
+        reason = _REASONS.get(error.errno or 0)
+        if reason is None:
+            return StorageError(
+                f"cannot write {path}: {error.strerror}", remedy="check the disk, or give another place"
+            )
+        return NotWritable(f"cannot write {path}: {reason}", remedy="give another --output, or change what is there")
+
+
+class NotWritable(StorageError):
+    """A place that cannot be written at all: no permission, a read-only or virtual file system, a file in the way."""
+
+
+_REASONS = {
+    errno.EACCES: "there is no permission to write there",
+    errno.EPERM: "there is no permission to write there",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "no file or folder can be made there",  # what virtual file systems such as /proc answer
+    errno.ENOTDIR: "a part of this path is a file",
+    errno.EEXIST: "there is a file of this name",
+    errno.EISDIR: "there is a folder of this name",
+    errno.ENAMETOOLONG: "the name is too long",
+}
 
 
 class Cancelled(OslerError):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 
+from osler.assurance.card import model_card
 from osler.assurance.cohort import make_cohort, subgroups_of
 from osler.assurance.evaluation import (
     CaseScores,
@@ -17,6 +18,7 @@ from osler.assurance.evaluation import (
     evaluate_several,
     score_mask,
 )
+from osler.assurance.page import page_html
 from osler.datasets.labels import Kind, Label, LabelSet
 from osler.errors import GridMismatch, UsageError
 
@@ -104,6 +106,27 @@ def test_unknown_patients_are_images_and_every_page_says_so() -> None:
     )
     assert found.split_by == "image"
     assert any(note.startswith("Split by image") for note in found.notes)
+
+
+@pytest.mark.parametrize(("patient", "unit"), [(None, "image"), ("p", "patient")])
+def test_a_split_that_came_with_the_data_is_not_called_osler_s(patient: str | None, unit: str) -> None:
+    patients = [None if patient is None else f"{patient}{i}" for i in range(40)]
+    truth = np.arange(40) % 2
+    found = evaluate_classes(
+        labels("classes", "a", "b"),
+        [f"c{i}" for i in range(40)],
+        patients,
+        truth,
+        np.stack([1 - 0.8 * truth, 0.8 * truth], axis=1),
+        split_by="given",
+        resamples=30,
+    )
+    assert (found.split_by, found.resampled_by) == ("given", unit)
+    said = " ".join([*found.notes, page_html(found), model_card("m", found)])
+    assert "The split came with the data" in said
+    assert "split by image" not in said.lower()
+    assert "split by patient" not in said.lower()
+    assert ("not known which images belong to one patient" in said) == (patient is None)
 
 
 def test_all_right_has_an_exact_interval_not_one_without_width() -> None:

@@ -162,8 +162,22 @@ def test_a_picture_that_is_no_png_is_refused() -> None:
 
 def test_a_place_that_cannot_be_written_is_an_error_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="there is a file of this name"):
         write_page(evaluation("binary"), tmp_path / "file")
+
+
+def test_the_hausdorff_distance_is_said_as_what_it_is() -> None:
+    """A square of 10 pixels of 1 mm, moved by two: 95 % of each outline lies within 2 mm of the other."""
+    label = LabelSet(kind="mask", labels=(Label(name="liver", value=1),))
+    truth = np.zeros((30, 30), int)
+    truth[10:20, 10:20] = 1
+    scores = [score_mask(truth, np.roll(truth, 2, axis=0), label, (1.0, 1.0), True)] * 2
+    [sentence] = headline_sentences(evaluate_masks(label, scores, ["a", "b"], ["a", "b"], resamples=10))
+    assert (
+        "95 % of each outline within 2.00 mm of the other (95th percentile Hausdorff distance, mean over the patients)"
+        in sentence
+    )
+    assert "agree least" not in sentence
 
 
 def test_sensitivity_is_said_as_so_many_of_a_hundred() -> None:

@@ -144,6 +144,28 @@ def test_a_budget_that_is_no_duration_is_told(
     assert "'soon' is not a duration" in _told(capsys)["error"]
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--budget", "0"], "'0' is not a duration"),
+        (["--budget", "0m"], "'0m' is not a duration above zero"),
+        (["--budget", ""], "'' is not a duration"),
+        (["--steps", "0"], "0 steps train nothing"),
+        (["--steps", "-3"], "-3 steps train nothing"),
+        (["--folds", "0"], "0 folds are not possible"),
+        (["--folds", "50", "--steps", "2"], "50 folds were asked for and there"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_one_sentence_and_leaves_nothing(
+    options: list[str], told: str, studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(studies), "--output", str(tmp_path / "m"), "--json", *options]) == 2
+    record = _told(capsys)
+    assert told in record["error"]
+    assert record["remedy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
 def test_an_engine_that_does_not_exist_is_told_with_those_that_do(
     model: Path, studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,3 +173,21 @@ def test_an_engine_that_does_not_exist_is_told_with_those_that_do(
     command = ["predict", str(model), str(scan), "--output", str(tmp_path / "out"), "--engine", "steam", "--json"]
     assert main(command) == 2
     assert "openvino" in _told(capsys)["remedy"]
+    command = ["evaluate", str(model), str(studies), "--output", str(tmp_path / "out"), "--engine", "steam", "--json"]
+    assert main(command) == 2
+    assert "no engine is called 'steam'" in _told(capsys)["error"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+@pytest.mark.parametrize("command", ["inspect", "train", "evaluate", "predict", "demo"])
+def test_a_place_that_cannot_be_written_is_one_sentence_and_exits_with_2(
+    command: str, model: Path, studies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"inspect": [studies], "train": [studies], "evaluate": [model, studies], "predict": [model, studies]}
+    arguments = [command, *map(str, given.get(command, [])), "-o", "/proc/x/y", "--json"]
+    assert main(arguments) == 2
+    record = _told(capsys)
+    assert record["kind"] == "NotWritable"
+    assert record["error"].startswith("cannot write /proc/x")
+    assert "no file or folder can be made there" in record["error"]

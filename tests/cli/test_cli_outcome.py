@@ -45,6 +45,7 @@ def test_a_command_that_left_something_undone_exits_with_1() -> None:
         (errors.PlanError("x"), 2),
         (errors.Unreadable("x"), 1),
         (errors.StorageError("x"), 1),
+        (errors.NotWritable("x"), 2),
         (errors.Cancelled("x"), 1),
     ],
 )
@@ -79,6 +80,11 @@ def test_with_json_stdout_holds_nothing_else(capsys: pytest.CaptureFixture[str])
 def test_a_full_disk_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert _finish(OSError(errno.ENOSPC, "No space left on device", "/data/out")) == 1
     assert "the disk is full at /data/out" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_for_the_user_to_change(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _finish(OSError(errno.EROFS, "Read-only file system", "/mnt/out")) == 2
+    assert "cannot write /mnt/out: the file system is read-only" in capsys.readouterr().err
 
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from layout_samples import class_folders, decathlon, images_and_masks, mask_picture, medmnist, nnunet, picture, volume
-from osler.datasets.layouts import open_dataset, propose_pattern
+from osler.datasets.layouts import list_dataset, open_dataset, propose_pattern
 from osler.errors import DatasetError, GridMismatch, NoLabels, PathNotFound, TooFew, Unknown, UnknownLayout, UsageError
 
 
@@ -102,6 +102,17 @@ def test_a_volume_mask_of_another_shape_or_place_is_named(tmp_path):
     volume(root / "labelsTr/liver_001.nii.gz", labels=2, shift=7)
     with pytest.raises(GridMismatch, match="liver_001 lies up to 7 voxels away"):
         open_dataset(root)
+
+
+def test_all_masks_that_do_not_fit_are_named(tmp_path):
+    root = images_and_masks(tmp_path)
+    names = sorted(path.stem for path in (root / "masks").iterdir())
+    for name in names[:3]:
+        mask_picture(root / f"masks/{name}.png", size=(10, 12))
+    with pytest.raises(GridMismatch, match=f"3 of {len(names)} masks do not fit") as told:
+        open_dataset(root)
+    assert all(f"the mask of {name} has 10×12 voxels" in told.value.problem for name in names[:3])
+    assert len(list_dataset(root)) == len(names)
 
 
 def test_jpeg_masks_are_refused(tmp_path):

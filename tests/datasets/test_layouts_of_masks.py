@@ -47,7 +47,7 @@ def test_coco_boxes_are_no_masks_but_say_what_an_image_shows(tmp_path):
 
 def test_coco_files_in_which_some_shapes_are_missing_are_refused(tmp_path):
     shapes = [*BOXES, {"id": 2, "image_id": 1, "category_id": 7, "segmentation": [square(3, 4, 5)]}]
-    with pytest.raises(DatasetError, match=r"1 of 2 annotations of instances_train.json have a box and no shape"):
+    with pytest.raises(DatasetError, match=r"1 of 2 annotations of instances_train\.json have a box and no shape"):
         open_dataset(coco(tmp_path, annotations=shapes))
 
 
@@ -219,4 +219,27 @@ def test_an_image_without_any_mask_and_a_mask_without_an_image_are_named(tmp_pat
     (root / "images/b.png").unlink()
     mask_picture(root / "masks/liver/c.png")
     with pytest.raises(DatasetError, match=r"the mask masks/liver/c has no image in images"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("maker", "file", "content", "problem"),
+    [
+        (coco, "annotations/instances_train.json", b'{"images": [], "annotations": [], "categories": [', "is no JSON"),
+        (
+            coco,
+            "annotations/instances_train.json",
+            b'{"images": 1, "annotations": [], "categories": []}',
+            "is no COCO file",
+        ),
+        (voc, "class_names.txt", b"\xff\xfe", "class_names.txt cannot be read"),
+        (voc, "ImageSets/Segmentation/val.txt", b"\xff", "val.txt cannot be read"),
+        (bids, "participants.tsv", b"\xff", "participants.tsv cannot be read"),
+        (bids, "derivatives/manual/dseg.tsv", b"value\tname\n1\tx\n", "dseg.tsv does not name values"),
+    ],
+)
+def test_a_damaged_list_is_named(tmp_path, maker, file, content, problem):
+    root = maker(tmp_path)
+    (root / file).write_bytes(content)
+    with pytest.raises(DatasetError, match=problem):
         open_dataset(root)

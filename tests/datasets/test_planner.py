@@ -117,6 +117,14 @@ def test_the_fastest_arithmetic_is_taken() -> None:
     assert (plan.precision, plan.channels_last) == (plain.precision, plain.channels_last)
 
 
+def test_answers_come_from_three_networks_where_each_gets_its_steps() -> None:
+    assert plan_of(picture(), budget_s=3600.0).members == 3
+    assert plan_of(picture(), budget_s=2.0).members == 1
+    assert plan_of(picture(), budget_s=3600.0, folds=5).members == 1
+    assert plan_of(picture(), steps=1000).members == 1
+    assert plan_of(fingerprint(), budget_s=36000.0).members == 1
+
+
 def test_a_run_by_steps_depends_on_no_timing() -> None:
     candidate = offered(fingerprint(), "segment", MACHINE)[0]
     timings = {timing_key(candidate, v): 0.1 for v in variants(MACHINE)}

@@ -16,6 +16,7 @@ from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.splits import assign_splits, describe_splits, folds
+from osler.datasets.together import kept_together
 from osler.errors import DatasetError, TooFew, UsageError
 
 
@@ -95,9 +96,16 @@ def test_given_splits_are_honoured_and_missing_ones_come_from_training():
     dataset = dataset_of([f"p{n}" for n in range(50)], [n % 2 for n in range(50)], splits=given_splits)
     result = assign_splits(dataset, seed=0)
     assert [r.split for r in result][40:] == ["test"] * 10
-    assert describe_splits(result).counts == {"train": 35, "validation": 5, "test": 10}
+    report = describe_splits(result)
+    assert report.counts == {"train": 35, "validation": 5, "test": 10}
+    assert report.by == "given"
+    assert report.summary() == (
+        "split as it came with the data, validation dealt out of training: 35 train, 5 validation, 10 test"
+    )
     whole = assign_splits(result, seed=5)
     assert whole.records == result.records
+    assert describe_splits(whole) == report
+    assert describe_splits(folds(dataset, 3, seed=0)[0]).by == "patient"  # which do not look at given splits
 
 
 def test_given_splits_without_training_cases_are_refused():
@@ -144,8 +152,14 @@ def test_every_patient_is_tested_in_exactly_one_fold(k):
 
 def test_folds_need_enough_patients_per_class():
     dataset = dataset_of([f"p{n}" for n in range(12)], [0] * 8 + [1] * 4)
-    with pytest.raises(TooFew, match="class 'class 1' has 4 patients"):
+    with pytest.raises(
+        TooFew, match=r"5 folds were asked for and the class 'class 1' has 4 patients.*4 folds are the most"
+    ):
         folds(dataset, 5, seed=0)
+    assert len(folds(dataset, 4, seed=0)) == 4
+    few = dataset_of(["a", "b"], [1.0, 2.0], "number")
+    with pytest.raises(TooFew, match=r"there are only 2 patients.*at least 3 patients"):
+        folds(few, 2, seed=0)
     with pytest.raises(UsageError, match="1 folds were asked for"):
         folds(dataset, 1, seed=0)
     with pytest.raises(UsageError, match=r"test fraction is 1.5"):
@@ -163,6 +177,7 @@ def test_near_duplicates_stay_together_when_patients_are_unknown(tmp_path):
         result = [r.split for r in assign_splits(dataset, seed=seed)]
         assert (result[3], result[4], result[5]) == (result[24], result[25], result[26])
     report = describe_splits(assign_splits(dataset, seed=0))
+    assert report.summary().startswith("split by image: ")
     assert sum(report.groups.values()) == 24
     assert report.by == "image"
     assert "patients are not known" in report.warnings[0]
@@ -173,19 +188,31 @@ def test_near_duplicates_with_different_labels_and_across_given_splits_are_repor
     splits = ["train"] * 4 + ["validation", "test", "test"]
     report = describe_splits(pictures(tmp_path, arrays, [0, 1, 0, 1, 0, 1, 1], splits))
     assert report.leaks == (("case-0", "case-6"),)
+    assert report.by == "given"
+    assert any("whether the split that came with the data keeps them apart" in warning for warning in report.warnings)
     assert any("carry different labels (case-0 and case-6)" in warning for warning in report.warnings)
+
+
+def test_images_are_compared_once_when_what_was_found_is_handed_on(tmp_path, monkeypatch):
+    dataset = pictures(tmp_path, [smooth(n) for n in range(9)], [n % 2 for n in range(9)], [None] * 7 + ["test"] * 2)
+    together = kept_together(dataset)
+    expected = assign_splits(dataset, seed=0)
+    monkeypatch.setattr("osler.datasets.together.duplicate_groups", lambda *_, **__: pytest.fail("looked again"))
+    assert where(assign_splits(dataset, seed=0, together=together)) == where(expected)
+    assert describe_splits(expected, together=together).groups == {"train": 5, "validation": 2, "test": 2}
+    assert len(folds(dataset, 3, seed=0, together=together)) == 3
 
 
 def test_ten_thousand_images_are_compared_in_seconds():
     import time
 
-    from osler.datasets.duplicates import _close_pairs
+    from osler.datasets.duplicates import CLOSE, close_pairs
 
     rng = np.random.default_rng(0)
     hashes = list(np.where(rng.random((10_000, 255)) < 0.5, 1, -1).astype(np.int8))
     hashes[7777] = hashes[1234]
     start = time.process_time()
-    assert _close_pairs(hashes, range(10_000)) == [(1234, 7777)]
+    assert close_pairs(hashes, range(10_000), CLOSE) == [(1234, 7777, 0)]
     assert time.process_time() - start < 10
 
 

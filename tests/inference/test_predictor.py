@@ -43,11 +43,11 @@ def _expected_member(prepared, member):
     return weights[:, 0].reshape(3, 1, 1, 1) * prepared.array + bias.reshape(3, 1, 1, 1)
 
 
-def test_an_ensemble_averages_the_members_probabilities(segmenter):
+def test_an_ensemble_averages_the_members_logits(segmenter):
     prepared = prepare([_volume()], segmenter.plan)
     with Predictor(segmenter) as predictor:
         answer = predictor.predict(prepared)
-    expected = np.mean([softmax(_expected_member(prepared, m)) for m in (0, 1)], axis=0)
+    expected = softmax(np.mean([_expected_member(prepared, m) for m in (0, 1)], axis=0))
     assert answer.shape == (3, 20, 14, 33)
     np.testing.assert_allclose(answer, expected, atol=2e-5)
 

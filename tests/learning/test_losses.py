@@ -26,6 +26,26 @@ def test_dice_equals_monais_batch_dice_without_background(random: torch.Generato
     assert float(losses.dice(logits, answer)) == pytest.approx(float(theirs), abs=1e-6)
 
 
+def test_dice_of_each_sample_equals_monais_where_every_class_is_held(random: torch.Generator) -> None:
+    from monai.losses.dice import DiceLoss
+
+    logits = torch.randn(2, 4, 6, 7, generator=random)
+    answer = torch.randint(0, 4, (2, 6, 7), generator=random)
+    theirs = DiceLoss(include_background=False, softmax=True, to_onehot_y=True, smooth_nr=1e-5, smooth_dr=1e-5)
+    assert float(losses.dice(logits, answer, each=True)) == pytest.approx(
+        float(theirs(logits, answer[:, None])), abs=1e-6
+    )
+
+
+def test_dice_of_each_sample_leaves_out_what_a_sample_does_not_hold(random: torch.Generator) -> None:
+    logits = torch.randn(2, 2, 6, 7, generator=random)
+    answer = torch.randint(0, 2, (2, 6, 7), generator=random)
+    answer[1] = 0
+    alone = losses.dice(logits[:1], answer[:1], each=True)
+    assert float(losses.dice(logits, answer, each=True)) == pytest.approx(float(alone))
+    assert float(losses.dice(logits[1:], answer[1:], each=True)) == 0.0
+
+
 def test_focal_equals_monais(random: torch.Generator) -> None:
     from monai.losses.focal_loss import FocalLoss
 

@@ -19,7 +19,7 @@ from small_data import write_small_data
 
 RUNNABLE = [page for page in PAGES if any(block.runs for block in blocks_of(page))]
 # pages that train nothing and need no model
-QUICK = {"lay-out-your-data.md", "change-a-plan.md", "fetch-public-data.md", "inspect-a-dataset.md"}
+QUICK = {"lay-out-your-data.md", "change-a-plan.md", "inspect-a-dataset.md", "fetch-public-data.md"}
 _TRAINS = re.compile(r"osler train (?!.*--plan-only)|osler\.train\(")
 
 

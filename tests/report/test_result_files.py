@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from osler.errors import OutputExists, StorageError
+from osler.errors import NotWritable, OutputExists, StorageError
 from osler.findings.finding import Findings
-from osler.report.files import SummaryRow, ensure_free, mask_name, write_study, write_summary
+from osler.report.files import SummaryRow, ensure_free, mask_name, output_folder, write_study, write_summary
 from osler.studies.formats import read_image
 from osler.studies.image import Image, Source
 
@@ -111,10 +111,38 @@ def test_an_existing_summary_is_not_overwritten_either(tmp_path):
         ensure_free(tmp_path, ["a"], force=False)
 
 
-def test_an_output_that_is_a_file_is_a_storage_error(tmp_path):
+def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(StorageError, match=r"cannot write"):
-        ensure_free(tmp_path / "out", ["a"], force=False)
+    for place, reason in (
+        (tmp_path / "out", "there is a file of this name"),
+        (tmp_path / "out" / "below", "a part of this path is a file"),
+        (Path("/proc/x"), "no file or folder can be made there"),
+    ):
+        with pytest.raises(NotWritable, match=reason), output_folder(place):
+            pytest.fail("work was begun")
+
+
+def _fail_in(folder, *, with_a_result):
+    with output_folder(folder):
+        if with_a_result:
+            (folder / "findings.json").write_text("{}")
+        raise ValueError("a fault")
+
+
+def test_folders_that_were_made_for_nothing_go_again_and_results_stay(tmp_path):
+    for name, with_a_result in (("nothing", False), ("something", True)):
+        with pytest.raises(ValueError, match="a fault"):
+            _fail_in(tmp_path / "new" / name, with_a_result=with_a_result)
+        assert (tmp_path / "new").exists() == with_a_result
+    assert [p.name for p in (tmp_path / "new" / "something").iterdir()] == ["findings.json"]
+    assert not (tmp_path / "new" / "nothing").exists()
+
+
+def test_notes_are_the_last_column_and_only_there_when_there_are_some(tmp_path):
+    rows = [SummaryRow("a", "ok", 0, 0, {"label": "x"}), SummaryRow("b", "ok", 0, 0, {"label": "y"}, "check it")]
+    write_summary(tmp_path / "s.csv", rows)
+    assert [row["note"] for row in _rows(tmp_path / "s.csv")] == ["", "check it"]
+    assert (tmp_path / "s.csv").read_text().startswith("study,status,seconds,peak_mb,label,note\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -124,6 +152,6 @@ def test_a_full_disk_is_a_storage_error_and_leaves_no_half_file(tmp_path, monkey
             device.write(data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageError, match=r"No space left"):
+    with pytest.raises(StorageError, match=r"the disk is full"):
         write_study(tmp_path / "x", FINDINGS, image=Image(np.zeros((1, 2, 2))))
     assert list((tmp_path / "x").iterdir()) == []

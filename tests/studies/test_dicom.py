@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from osler.errors import GeometryError, StudyError, Unreadable, Unsuitable
 from osler.studies.formats import read_image, sniff
 from osler.studies.formats.dicom import read_identifiers
+from osler.studies.formats.dicom_index import index_folder
 from osler.studies.geometry import axis_codes
 
 TILT = np.radians(20)
@@ -242,10 +243,6 @@ def _off_the_line(folder: Path) -> None:
     [
         ([0, 5, 15, 20], None, r"5.00 mm apart, but 10.00 mm between slices 2 and 3 of 4"),
         ([0, 5, 5, 10], None, "two slices at one place"),
-        ([0, 5, 10], _other_orientation, "different orientation"),
-        ([0, 5, 10], _other_shape, "rows and columns"),
-        ([0, 5, 10], _other_series, "2 series in 4 files"),
-        ([0, 5, 10], _other_spacing, "pixel spacings"),
         ([0, 5, 10], _no_position, "4 images and a position for 3"),
         ([0, 5, 10], _off_the_line, "do not lie on one line"),
     ],
@@ -258,6 +255,26 @@ def test_files_that_are_no_even_stack_are_refused(
         spoil(folder)
     with pytest.raises(GeometryError, match=reason):
         read_image(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (_other_orientation, r"sagittal 1 slice of 6×4"),
+        (_other_shape, r"axial2\S* \(axial 1 slice of 6×5"),
+        (_other_series, "2 images in 2 series"),
+        (_other_spacing, r"axial2 \(axial 1 slice of 6×4"),
+    ],
+)
+def test_what_is_not_of_the_stack_is_an_image_of_its_own_and_has_to_be_named(
+    spoil: Callable[[Path], None], what: str, tmp_path: Path
+) -> None:
+    folder = write_series(tmp_path / "series", [0, 5, 10])
+    spoil(folder)
+    with pytest.raises(Unsuitable, match=what):
+        read_image(folder)
+    keys = [image.key for image in index_folder(folder).images]
+    assert [read_image(folder, key=key).dimensions for key in keys] == [3, 2]
 
 
 def test_a_slice_cut_off_spoils_the_series_and_is_named(tmp_path: Path) -> None:
@@ -279,9 +296,9 @@ def test_compressed_pixels_cut_off_are_refused(name: str, shared: Path, tmp_path
 
 
 def test_what_is_no_image_is_refused_with_its_kind(shared: Path) -> None:
-    with pytest.raises(Unreadable, match="its modality is SR"):
+    with pytest.raises(Unsuitable, match="is no image: Basic Text SR"):
         read_image(shared / "dicom-encodings/no-pixel-data.dcm")
-    with pytest.raises(Unsuitable, match="segmentation"):
+    with pytest.raises(Unsuitable, match="Segmentation Storage"):
         read_image(shared / "dicom-seg-sr/seg_image_ct_binary.dcm")
 
 

@@ -63,12 +63,22 @@ def test_a_folder_of_x_rays_is_a_study_per_file(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["xray0", "xray1", "xray2"]
 
 
-def test_a_folder_of_two_series_stays_one_study_so_that_reading_refuses_it(tmp_path: Path) -> None:
+def test_a_lone_text_with_a_dicom_suffix_is_reported_under_its_own_name(tmp_path: Path) -> None:
+    _touch(tmp_path, "visit/text.dcm", "visit/scan.nii.gz")
+    (tmp_path / "visit" / "text.dcm").write_text("only some words\n" * 20)
+    found = {study.name: study.files for study in find_studies([tmp_path])}
+    assert found["text"] == (tmp_path / "visit" / "text.dcm",)
+    assert set(found) == {"text", "scan"}
+
+
+def test_two_series_in_one_folder_are_two_studies_that_can_be_read(tmp_path: Path) -> None:
     write_series(tmp_path / "mixed", [0, 5], series="1.1")
     for file in list((tmp_path / "mixed").iterdir()):
         file.rename(file.with_name("a" + file.name))
     write_series(tmp_path / "mixed", [0, 5], series="1.2")
-    assert _names(tmp_path) == ["mixed"]
+    studies = find_studies([tmp_path])
+    assert [study.name.startswith("mixed-") for study in studies] == [True, True]
+    assert [study.read("image").shape for study in studies] == [(6, 4, 2), (6, 4, 2)]
 
 
 def test_channels_become_one_study(tmp_path: Path) -> None:

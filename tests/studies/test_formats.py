@@ -8,10 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from dicom_samples import make_slice, save
 
-from osler.errors import OutputExists, PathNotFound, StorageError, Unreadable, UsageError
-from osler.studies.formats import FORMATS, read_image, read_labels, sniff, write_image
+from osler.errors import OutputExists, PathNotFound, StorageError, Unreadable, Unsuitable, UsageError
+from osler.studies.formats import (
+    FORMATS,
+    SIGNAL_FORMATS,
+    read_frames,
+    read_image,
+    read_labels,
+    read_signals,
+    sniff,
+    write_image,
+)
 from osler.studies.geometry import PICTURE_AFFINE
 from osler.studies.image import Image
 
@@ -38,6 +48,15 @@ def _picture(dtype: type, channels: int = 1) -> Image:
     return Image(values.astype(dtype), PICTURE_AFFINE, spacing_known=False, orientation_known=False)
 
 
+def _large_picture() -> Image:
+    values = np.random.default_rng(0).integers(0, 200, (3, 70, 50))
+    return Image(values.astype(np.uint8), PICTURE_AFFINE, spacing_known=False, orientation_known=False)
+
+
+def _large_grey() -> Image:
+    return Image(np.full((1, 64, 48), 90, np.uint8), PICTURE_AFFINE, spacing_known=False, orientation_known=False)
+
+
 def _flat_archive(image: Image, path: Path) -> None:
     np.savez(path, images=np.transpose(image.array)[None, ..., 0])
 
@@ -50,6 +69,51 @@ def _jpeg(image: Image, path: Path) -> None:
     import PIL.Image
 
     PIL.Image.fromarray(np.full(image.shape[::-1], 7, dtype=np.uint8)).save(path)
+
+
+def _gif(image: Image, path: Path) -> None:
+    import PIL.Image
+
+    PIL.Image.fromarray(image.array[0].T).save(path)
+
+
+def _film(image: Image, path: Path) -> None:
+    import cv2
+
+    rows = np.repeat(image.array[0].T[..., None], 3, axis=-1)
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, image.shape)
+    film.write(rows)
+    film.release()
+
+
+def _slide(image: Image, path: Path) -> None:
+    rows = np.transpose(image.array)
+    with tifffile.TiffWriter(path) as file:
+        options = {"photometric": "rgb", "tile": (16, 16), "resolution": (20_000, 20_000), "resolutionunit": 3}
+        file.write(rows, subifds=1, **options)
+        file.write(rows[::2, ::2], subfiletype=1, **options)
+
+
+def _pair(image: Image, path: Path) -> None:
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Pair(image.array[0], image.affine), path)
+
+
+def _detached_nrrd(image: Image, path: Path) -> None:
+    import SimpleITK
+
+    SimpleITK.WriteImage(_itk(image), path)
+
+
+def _itk(image: Image) -> object:
+    import SimpleITK
+
+    file, affine = SimpleITK.GetImageFromArray(image.array[0].T), np.diag([-1, -1, 1, 1]) @ image.affine
+    file.SetSpacing([float(step) for step in image.spacing])
+    file.SetOrigin(affine[:3, 3].tolist())
+    file.SetDirection((affine[:3, :3] / np.array(image.spacing)).ravel().tolist())
+    return file
 
 
 EXACT = [
@@ -68,15 +132,45 @@ EXACT = [
     Sample(".npz", "npz", _picture(np.uint8, 3)),
     Sample(".npz", "npz", _picture(np.int16), _flat_archive),
     Sample(".dcm", "dicom", _picture(np.uint16), _dicom),
+    Sample(".hdr", "nifti", _volume(np.int16), _pair),
+    *(Sample(".nrrd", "nrrd", _volume(dtype)) for dtype in (np.uint8, np.int16, np.int64, np.float32)),
+    Sample(".nrrd", "nrrd", _volume(np.uint16, 3)),
+    Sample(".nhdr", "nrrd", _volume(np.int16), _detached_nrrd),
+    *(Sample(".mha", "metaimage", _volume(dtype)) for dtype in (np.uint8, np.int16, np.int64, np.float32)),
+    Sample(".mha", "metaimage", _volume(np.uint16, 3)),
+    Sample(".mhd", "metaimage", _volume(np.int16), _detached_nrrd),
+    Sample(".tif", "slide", _large_picture(), _slide),
+    Sample(".gif", "clip", _picture(np.uint8), _gif),
 ]
-EACH = [*EXACT, Sample(".jpg", "raster", _picture(np.uint8), _jpeg)]
+GEOMETRY = ("nifti", "nrrd", "metaimage")
+HEADERS = (".hdr", ".nhdr", ".mhd")  # their data lie in another file
+LOSSY = [Sample(".jpg", "raster", _picture(np.uint8), _jpeg), Sample(".avi", "clip", _large_grey(), _film)]
+EACH = [*EXACT, *LOSSY]
+
+
+def _wfdb(folder: Path) -> Path:
+    wave = np.round(np.sin(np.arange(500) / 20) * 300).astype("<i2")
+    (folder / "case.dat").write_bytes(wave.tobytes())
+    (folder / "case.hea").write_text(f"case 1 250 500\ncase.dat 16 200/mV 16 0 0 {int(wave.sum()) % 65536} 0 II\n")
+    return folder / "case.hea"
+
+
+def _edf(folder: Path) -> Path:
+    import edfio
+
+    wave = np.sin(np.arange(500) / 20)
+    edfio.Edf([edfio.EdfSignal(wave, 250, label="II", physical_dimension="mV")]).write(folder / "case.edf")
+    return folder / "case.edf"
+
+
+SIGNALS: dict[str, Callable[[Path], Path]] = {"wfdb": _wfdb, "edf": _edf}
 
 
 def _id(sample: Sample) -> str:
     return f"{sample.suffix[1:]}-{sample.image.array.dtype}-{sample.image.array.shape[0]}"
 
 
-@pytest.fixture(params=EACH, ids=_id)
+@pytest.fixture(params=[sample for sample in EACH if sample.suffix not in HEADERS], ids=_id)
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     sample: Sample = request.param
     path = tmp_path / f"case{sample.suffix}"
@@ -98,9 +192,83 @@ def test_what_was_written_is_read_back_with_its_dtype(sample: Sample, tmp_path: 
     image = read_image(path)
     np.testing.assert_array_equal(image.array, sample.image.array)
     assert image.array.dtype == sample.image.array.dtype
-    assert (image.source.format, image.source.paths) == (sample.format, (path,))
-    if sample.format == "nifti":
+    assert (image.source.format, image.source.paths[0]) == (sample.format, path)
+    assert len(image.source.paths) == (2 if sample.suffix in HEADERS else 1)
+    if sample.format in GEOMETRY:
         np.testing.assert_allclose(image.affine, sample.image.affine, atol=1e-5)
+        assert image.spacing_known
+        assert image.orientation_known
+
+
+@pytest.mark.parametrize("sample", LOSSY, ids=_id)
+def test_lossy_formats_give_back_nearly_what_was_written(sample: Sample, tmp_path: Path) -> None:
+    path = tmp_path / f"case{sample.suffix}"
+    sample.write(sample.image, path)
+    assert read_image(path).array.shape == sample.image.array.shape
+    assert np.abs(read_image(path).array.astype(int) - (7 if sample.suffix == ".jpg" else 90)).max() <= 3
+    with pytest.raises(Unsuitable, match="case"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("sample", [one for one in EXACT if one.suffix in HEADERS], ids=_id)
+def test_a_header_whose_data_are_cut_off_or_missing_is_refused(sample: Sample, tmp_path: Path) -> None:
+    sample.write(sample.image, tmp_path / f"case{sample.suffix}")
+    data = next(file for file in tmp_path.iterdir() if file.suffix != sample.suffix)
+    data.write_bytes(data.read_bytes()[:-5])
+    with pytest.raises(Unreadable, match=f"case.*{'cut off|fewer|ended' if data.suffix != '.gz' else 'case'}"):
+        read_image(tmp_path / f"case{sample.suffix}")
+    with pytest.raises(Unreadable, match="is the data of case"):
+        read_image(data)
+    data.unlink()
+    with pytest.raises(Unreadable, match="not there"):
+        read_image(tmp_path / f"case{sample.suffix}")
+
+
+@pytest.mark.parametrize("sample", [one for one in EACH if one.format not in ("npz", "dicom", "slide")], ids=_id)
+def test_one_image_is_a_sequence_of_one_frame(sample: Sample, tmp_path: Path) -> None:
+    path = tmp_path / f"case{sample.suffix}"
+    sample.write(sample.image, path)
+    frames = read_frames(path)
+    whole = read_image(path)
+    if len(frames.images) == 1:
+        np.testing.assert_array_equal(frames.images[0].array, whole.array)
+        np.testing.assert_array_equal(read_image(path, index=0).array, whole.array)
+    else:  # a fourth axis of NIfTI may be either
+        np.testing.assert_array_equal(np.concatenate([one.array for one in frames.images]), whole.array)
+    with pytest.raises(UsageError, match="case"):
+        read_image(path, index=99)
+    with pytest.raises(UsageError, match="none of them is in range"):
+        read_frames(path, start=99)
+
+
+@pytest.mark.parametrize("name", [one.NAME for one in SIGNAL_FORMATS])
+def test_every_signal_format_reads_and_refuses(name: str, tmp_path: Path) -> None:
+    path = SIGNALS[name](tmp_path)
+    assert sniff(path) == name
+    (signal,) = read_signals(path).values()
+    assert signal.samples.shape == (len(signal.leads), 500)
+    assert (signal.rate_hz, signal.unit, signal.samples.dtype) == (250.0, "mV", np.float32)
+    with pytest.raises(Unsuitable, match="is a signal and no image"):
+        read_image(path)
+    whole = path.read_bytes()
+    for data in (whole[:20], b"notes about a patient\n" * 50, b""):
+        path.write_bytes(data)
+        with pytest.raises(Unreadable, match=path.name):
+            read_signals(path)
+    with pytest.raises(PathNotFound, match="does not exist"):
+        read_signals(tmp_path / "nowhere")
+
+
+def test_every_signal_format_has_a_sample() -> None:
+    assert {one.NAME for one in SIGNAL_FORMATS} == set(SIGNALS)
+
+
+def test_what_has_no_frames_or_no_signals_says_so(tmp_path: Path) -> None:
+    write_image(_picture(np.uint8), tmp_path / "a.npz")
+    with pytest.raises(UsageError, match="npz, which has no frames"):
+        read_frames(tmp_path / "a.npz")
+    with pytest.raises(Unreadable, match="no signals that Osler knows"):
+        read_signals(tmp_path / "a.npz")
 
 
 def test_a_file_is_recognised(written: Path) -> None:
@@ -125,7 +293,7 @@ def test_text_under_a_known_suffix_is_refused(written: Path) -> None:
     written.write_text("these are my notes about the patient's scan\n" * 50)
     with pytest.raises(Unreadable, match="case"):
         read_image(written)
-    with pytest.raises((Unreadable, UsageError), match="case"):
+    with pytest.raises((Unreadable, Unsuitable, UsageError), match="case"):
         read_labels(written)
 
 
@@ -158,7 +326,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
 
 
 def test_the_same_image_gives_the_same_bytes(tmp_path: Path) -> None:
-    for suffix in (".nii.gz", ".nii"):
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha"):
         write_image(_volume(np.int16), tmp_path / f"a{suffix}")
         write_image(_volume(np.int16), tmp_path / f"b{suffix}")
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()

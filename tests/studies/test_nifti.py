@@ -103,6 +103,24 @@ def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
         read_image(path)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_truncated_file_is_said_to_be_so_in_plain_words(tmp_path: Path, suffix: str, share: float) -> None:
+    path = _save(np.random.default_rng(0).integers(0, 99, (20, 20, 20)).astype(np.uint8), tmp_path / f"cut{suffix}")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(Unreadable, match=r"truncated|cut off|ends too early") as told:
+        read_image(path)
+    assert told.value.remedy == "copy or export it again"
+    assert not any(word in told.value.problem for word in ("Error", "marker", "Expected", "object"))
+
+
+def test_what_only_pretends_to_be_compressed_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "plain.nii.gz").write_text("no NIfTI")
+    with pytest.raises(Unreadable, match="not compressed as its name says"):
+        read_image(tmp_path / "plain.nii.gz")
+
+
 def test_complex_values_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="complex64"):
         read_image(_save(np.zeros((3, 4, 5), np.complex64), tmp_path / "complex.nii"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +57,17 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     for value in (1, 2):
         np.savez(tmp_path / "a.npz", masks=np.full((1, 4, 4 + value), value))
         assert read_labels(tmp_path / "a.npz").array.max() == value
+
+
+def test_an_archive_that_would_unfold_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (700, 1024, 1024)})
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w") as file,
+    ):
+        file.write(header.getvalue())
+        for _ in range(700):
+            file.write(bytes(1024 * 1024))
+    with pytest.raises(Unreadable, match="as a decompression bomb does"):
+        read_image(tmp_path / "bomb.npz", index=0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import PIL.ImageOps
 import pytest
 import tifffile
 
-from osler.errors import Unreadable, Unsuitable
-from osler.studies.formats import read_image, read_labels, write_image
+from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.studies.formats import read_frames, read_image, read_labels, write_image
 from osler.studies.geometry import PICTURE_AFFINE
 from osler.studies.image import Image
 
@@ -125,3 +126,84 @@ def test_a_large_picture_keeps_its_dtype(tmp_path: Path) -> None:
     write_image(Image(np.full((1, 4000, 3000), 4095, np.uint16)), tmp_path / "large.tif")
     image = read_image(tmp_path / "large.tif")
     assert (image.array.shape, image.array.dtype, image.array.max()) == ((1, 4000, 3000), np.uint16, 4095)
+
+
+def test_pages_of_a_tiff_are_chosen_or_frames(tmp_path: Path) -> None:
+    pages = np.random.default_rng(0).integers(0, 255, (5, 8, 9)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(tmp_path / "stack.tif", index=3).array[0].T, pages[3])
+    np.testing.assert_array_equal(read_labels(tmp_path / "stack.tif", index=3).array[0].T, pages[3])
+    frames = read_frames(tmp_path / "stack.tif", start=1, step=2)
+    np.testing.assert_array_equal([one.array[0].T for one in frames.images], pages[1::2])
+    with pytest.raises(UsageError, match="5 frames and frame 5"):
+        read_image(tmp_path / "stack.tif", index=5)
+
+
+def test_frames_of_an_animated_png_are_chosen_or_read(tmp_path: Path) -> None:
+    pictures = [PIL.Image.fromarray(np.full((4, 3), 10 * n, np.uint8)) for n in range(3)]
+    pictures[0].save(tmp_path / "a.png", save_all=True, append_images=pictures[1:])
+    with pytest.raises(Unreadable, match=r"3 frames \(an animation\)"):
+        read_image(tmp_path / "a.png")
+    assert [int(one.array.max()) for one in read_frames(tmp_path / "a.png").images] == [0, 10, 20]
+    assert int(read_image(tmp_path / "a.png", index=2).array.max()) == 20
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_labels_of_few_bits_keep_their_values(bits: int, tmp_path: Path) -> None:
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4) % 2**bits
+    height, width = values.shape
+    rows = [int("".join(f"{value:0{bits}b}" for value in row), 2).to_bytes(width * bits // 8, "big") for row in values]
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, 0, 0, 0, 0])
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
+    data = b"".join(
+        len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big") for kind, body in chunks
+    )
+    (tmp_path / "few.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    np.testing.assert_array_equal(read_labels(tmp_path / "few.png").array[0].T, values)
+    np.testing.assert_array_equal(read_image(tmp_path / "few.png").array[0].T, values * (255 // (2**bits - 1)))
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("unassalpha", 40), ("assocalpha", 200)])
+def test_alpha_of_a_tiff_is_laid_on_black_unless_it_was_already(kind: str, expected: int, tmp_path: Path) -> None:
+    rows = np.full((3, 4, 4), 200, np.uint8)
+    rows[0, 0, 0] = 250  # in colour
+    rows[..., 3] = 51
+    tifffile.imwrite(tmp_path / "a.tif", rows, photometric="rgb", extrasamples=[kind])
+    assert int(read_image(tmp_path / "a.tif").array[1, 1, 1]) == expected
+
+
+def test_a_fourth_channel_that_may_be_anything_is_refused_and_others_are_channels(tmp_path: Path) -> None:
+    rows = np.full((3, 4, 4), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "rgb.tif", rows, photometric="rgb", extrasamples=["unspecified"])
+    with pytest.raises(Unsuitable, match="RGB and 1 more channels"):
+        read_image(tmp_path / "rgb.tif")
+    stains = np.random.default_rng(0).integers(0, 255, (3, 4, 5)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stains.tif", stains, photometric="minisblack", planarconfig="contig")
+    np.testing.assert_array_equal(read_image(tmp_path / "stains.tif").array, np.transpose(stains))
+
+
+def test_white_is_zero_of_twelve_bits_is_inverted_within_them(tmp_path: Path) -> None:
+    rows = np.array([[0, 1, 4095]], np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", rows, photometric="miniswhite", bitspersample=12)
+    assert read_image(tmp_path / "a.tif").array[0].T.tolist() == [[4095, 4094, 0]]
+
+
+def test_inks_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "inks.tif", np.zeros((3, 4, 4), np.uint8), photometric="separated")
+    with pytest.raises(Unreadable, match="colours of the kind SEPARATED"):
+        read_image(tmp_path / "inks.tif")
+
+
+def test_a_picture_of_absurd_size_takes_no_memory(tmp_path: Path) -> None:
+    _save(ROWS, tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[16:24] = (100_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(Unreadable, match="more pixels than a picture has"):
+        read_image(tmp_path / "a.png")
+    data[24:26] = bytes([16, 2])
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "b.png").write_bytes(data)
+    with pytest.raises(Unreadable, match="cut off"):
+        read_image(tmp_path / "b.png")

@@ -12,7 +12,7 @@ from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.plan import GridPlan
-from osler.errors import Cancelled, ModelError, OutputExists, TooFew
+from osler.errors import Cancelled, ModelError, OutputExists, TooFew, Unknown
 from osler.inference.predictor import Predictor
 from osler.models.folder import DataSummary
 from osler.progress import CancelToken
@@ -38,8 +38,8 @@ def pictures(tmp_path):
     return tmp_path / "data"
 
 
-def _classifier(folder, *, names=("bright", "dark"), data=None):
-    plan = make_plan("classify", names=names, dimensions=2, patch=(16, 16))
+def _classifier(folder, *, names=("bright", "dark"), data=None, modality=""):
+    plan = make_plan("classify", names=names, dimensions=2, patch=(16, 16), modality=modality)
     weights = np.array([[4.0 if name == "bright" else -4.0 if name == "dark" else 0.0] for name in names])
     return make_model(folder, plan, weights, -weights[:, 0], data=data)
 
@@ -80,6 +80,37 @@ def test_cases_that_the_model_has_seen_are_left_out_and_counted(pictures, tmp_pa
     both = evaluate(model, pictures, include_seen=True, patient="none")
     assert (both.seen, both.evaluation.cases) == (5, 12)
     assert "flatter" in both.evaluation.notes[0]
+
+
+def test_a_split_that_came_with_the_data_is_said_to_be_so(pictures, tmp_path):
+    for name in ("dark", "bright"):
+        for n, path in enumerate(sorted((pictures / name).iterdir())):
+            place = pictures.parent / "given" / ("train" if n < 2 else "test") / name / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+    dataset = open_dataset(pictures.parent / "given", patient="none")
+    training = [record for record in dataset.records if record.split == "train"]
+    summary = _summary(dataset, training).model_copy(update={"split_by": "given"})
+    model = _classifier(tmp_path / "m", data=summary)
+    for options in ({}, {"split": "test", "include_seen": True}):
+        result = evaluate(model, dataset, output=tmp_path / "out", force=True, **options)
+        assert (result.evaluation.split_by, result.evaluation.resampled_by) == ("given", "image")
+        assert json.loads((tmp_path / "out" / "metrics.json").read_text())["split_by"] == "given"
+        assert "The split came with the data" in (tmp_path / "out" / "index.html").read_text()
+    assert "split as it came with the data" in "\n".join(verify(model).summary())
+    assert evaluate(model, dataset, include_seen=True).evaluation.split_by == "image"
+
+
+def test_pictures_for_a_model_of_one_modality_are_measured_with_a_caveat(pictures, tmp_path):
+    model = _classifier(tmp_path / "m", modality="US")
+    notes = evaluate(model, pictures).evaluation.notes
+    assert any(note.startswith("In 12 of 12 cases the study does not say its modality") for note in notes)
+
+
+def test_an_engine_that_there_is_not_leaves_no_folder(pictures, tmp_path):
+    with pytest.raises(Unknown, match="no engine is called 'nope'"):
+        evaluate(_classifier(tmp_path / "m"), pictures, output=tmp_path / "out", engine="nope")
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_images_of_a_seen_patient_are_left_out_too(pictures, tmp_path):

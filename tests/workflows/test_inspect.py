@@ -147,6 +147,32 @@ def test_faults_of_masks_are_told_apart(masks):
     assert found.plan.task == "segment"
 
 
+def test_every_mask_and_channel_on_another_grid_is_listed(masks, tmp_path):
+    dataset = masks(lambda n, mask: mask[:-1] if n in (2, 5, 7) else mask)
+    Picture.fromarray(picture(0, (24, 18))).save(tmp_path / "narrow.png")
+    records = [
+        record.model_copy(update={"images": {**record.images, "second": ImageRef(path=name)}})
+        for record, name in zip(dataset.records, ["narrow.png"] * 2 + ["narrow.png", *["i9.png"] * 9], strict=True)
+    ]
+    manifest = dataset.manifest.model_copy(update={"records": tuple(records), "channels": ("image", "second")})
+    inspected = inspect(Dataset(manifest))
+    found = problem(inspected, "another grid")
+    assert found.cases == ("s0", "s1", "s2", "s5", "s7")
+    assert found.details["s0"] == "second: shape (18, 24) instead of (20, 24)"
+    assert found.details["s2"] == "second: shape (18, 24) instead of (20, 24); mask: shape (20, 23) instead of (20, 24)"
+    text = "\n".join(inspected.summary())
+    assert "another grid" in text
+
+
+def test_inspecting_a_folder_lists_the_masks_for_which_training_refuses_it(tmp_path):
+    for n in range(8):
+        for part, shape in (("images", (20, 24)), ("masks", (19, 24) if n in (1, 4) else (20, 24))):
+            (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
+            pixels = picture(n, shape) if part == "images" else np.tri(*shape, dtype=np.uint8)
+            Picture.fromarray(pixels).save(tmp_path / "data" / part / f"s{n}.png")
+    assert problem(inspect(tmp_path / "data"), "another grid").cases == ("s1", "s4")
+
+
 def test_a_task_that_does_not_fit_is_a_problem_and_no_plan(classes):
     found = inspect(classes(), task="segment")
     assert found.plan is None

@@ -9,10 +9,11 @@ import time
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from osler.datasets.plan import GridPlan, NormalisationPlan
-from osler.errors import ModelError, OutputExists, PathNotFound
+from osler.errors import ModelError, OutputExists, PathNotFound, Unknown
 from osler.progress import CancelToken, Silent
 from osler.studies.formats import read_image, write_image
 from osler.studies.image import Image
@@ -146,6 +147,88 @@ def test_a_bad_study_is_told_and_the_others_go_on(classifier, tmp_path):
     assert not (tmp_path / "out" / "bad").exists()
     assert any("bad" in line for line in result.summary())
     assert json.loads(json.dumps(result.record()))["failed"].keys() == {"bad"}
+
+
+def _slice(folder, modality):
+    """A single DICOM image without a place in the patient."""
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.CTImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.generate_uid()
+    data.SeriesInstanceUID, data.Modality, data.PhotometricInterpretation = "1.2.3", modality, "MONOCHROME2"
+    data.Rows = data.Columns = data.BitsAllocated = data.BitsStored = 16
+    data.SamplesPerPixel, data.HighBit, data.PixelRepresentation = 1, 15, 1
+    data.PixelData = np.random.default_rng(0).integers(0, 300, (16, 16)).astype(np.int16).tobytes()
+    path = folder / f"{modality}.dcm"
+    pydicom.dcmwrite(path, data, enforce_file_format=True)
+    return path
+
+
+def _for_modality(folder, modality):
+    plan = make_plan("classify", names=("dark", "bright"), dimensions=2, patch=(16, 16), modality=modality)
+    return make_model(folder, plan, np.array([[-4.0], [4.0]]), np.array([4.0, -4.0]))
+
+
+def test_a_modality_that_cannot_be_compared_is_said_in_findings_table_and_summary(classifier, tmp_path):
+    """The model was trained on pictures, which do not say what they are."""
+    paths = [_slice(tmp_path, "CT"), _picture(tmp_path / "p.png", 20)]
+    result = predict(classifier, paths, output=tmp_path / "out")
+    told = "the study is of modality CT, and the model does not know the modality that it was trained on"
+    findings = json.loads((tmp_path / "out" / "CT" / "findings.json").read_text())
+    assert [note.startswith(told) for note in findings["notes"]] == [True]
+    assert json.loads((tmp_path / "out" / "p" / "findings.json").read_text())["notes"] == []
+    table = _table(tmp_path / "out")
+    assert table["CT"]["status"] == "ok"
+    assert table["CT"]["note"].startswith(told)
+    assert table["p"]["note"] == ""
+    assert any(line.startswith(f"note on CT: {told}") for line in result.summary())
+    assert list(result.record()["notes"].values()) == [["CT"]]
+
+
+def test_studies_that_do_not_say_what_they_are_share_one_line(tmp_path):
+    model = _for_modality(tmp_path / "m", "CT")
+    paths = [_picture(tmp_path / f"p{n}.png", 20 + n) for n in range(5)]
+    told = [line for line in predict(model, [*paths, _slice(tmp_path, "CT")]).summary() if line.startswith("note")]
+    what = "the study does not say its modality, and the model is for CT: check that it is CT"
+    assert told == [f"note on p0, p1, p2 and 2 more: {what}"]
+
+
+def test_a_study_of_another_modality_than_the_models_is_refused(tmp_path):
+    model = _for_modality(tmp_path / "m", "MR")
+    result = predict(model, [_slice(tmp_path, "CT"), _slice(tmp_path, "MR")])
+    assert "is of modality CT, the plan is for MR" in result.failed["CT"]
+    assert [found.study for found in result] == ["MR"]
+    assert result.notes == {}
+    xray = _for_modality(tmp_path / "x", "DX")
+    assert len(predict(xray, _slice(tmp_path, "CR"))) == 1
+
+
+def test_an_engine_that_there_is_not_leaves_no_folder(classifier, tmp_path):
+    path = _picture(tmp_path / "p.png", 20)
+    with pytest.raises(Unknown, match="no engine is called 'nope'"):
+        predict(classifier, path, output=tmp_path / "deep" / "out", engine="nope")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_every_file_that_a_prediction_reads_is_checked_and_no_other(classifier, tmp_path):
+    path = _picture(tmp_path / "p.png", 20)
+    for name, refused in (
+        ("model.json", True),
+        ("plan.json", True),
+        ("graphs/member0.xml", True),
+        ("graphs/member0.bin", True),
+        ("weights/member0.safetensors", False),  # which only the torch engine reads; osler verify tells
+    ):
+        copy = tmp_path / name.replace("/", "-")
+        shutil.copytree(classifier.path, copy)
+        changed = (copy / name).read_bytes().replace(b'"tests"', b'"toast"')
+        (copy / name).write_bytes(changed if name == "model.json" else changed + b" ")
+        if refused:
+            with pytest.raises(ModelError, match="was changed"):
+                predict(copy, path)
+        else:
+            assert len(predict(copy, path)) == 1
 
 
 def test_two_inputs_of_one_name_get_their_parents_names(classifier, tmp_path):

@@ -16,12 +16,14 @@ import pytest
 from PIL import Image as Picture
 
 import osler
+from osler.datasets.preparation import Prepared, prepare
 from osler.errors import DatasetError, ModelError, OutputExists, PathNotFound, PlanError, TooFew
+from osler.inference.predictor import Predictor
 from osler.models.folder import Model, sha256_of
 from osler.progress import CancelToken, Silent
+from osler.studies.formats import read_image
+from osler.studies.geometry import Array
 from osler.workflows.train import TrainResult, train
-
-SMALL = {"network.features": "[4,8,8,8]", "batch": 4}
 
 
 def write_classes(folder: Path, *, count: int = 24, classes: tuple[str, ...] = ("dark", "light")) -> Path:
@@ -179,6 +181,25 @@ def test_cross_validation_measures_every_case_once_and_ships_the_ensemble(masks:
     assert result.evaluation.cases == 16
 
 
+def test_an_ensemble_answers_with_the_mean_of_its_members(classes: Path, tmp_path: Path) -> None:
+    result = train(classes, output=tmp_path / "m", steps=6, device="cpu", overrides={"batch": 4, "members": 3})
+    assert result.model is not None
+    assert [member.fold for member in result.model.info.members] == [None] * 3
+    prepared = _prepared(result.model, classes / "light" / "light003.png")
+    alone = [_logits(result.model, prepared, (number,)) for number in range(3)]
+    assert len({tuple(row) for row in alone}) == 3
+    np.testing.assert_allclose(_logits(result.model, prepared, None), np.mean(alone, axis=0), atol=1e-4)
+
+
+def _logits(model: Model, prepared: Prepared, members: tuple[int, ...] | None) -> Array:
+    with Predictor(model, members=members) as predictor:
+        return predictor.logits(prepared)
+
+
+def _prepared(model: Model, path: Path) -> Prepared:
+    return prepare([read_image(path)], model.plan)
+
+
 def test_starting_from_a_model_takes_its_weights(classified: TrainResult, classes: Path, tmp_path: Path) -> None:
     assert classified.model is not None
     plan = classified.model.path / "plan.json"
@@ -284,6 +305,40 @@ def test_two_processes_under_torchrun_train_one_model(masks: Path, tmp_path: Pat
     model = Model.open(tmp_path / "m")
     assert model.verify().faults == ()
     assert model.info.members[0].steps == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"folds": 0}, "0 folds are not possible"),
+        ({"steps": 0}, "0 steps train nothing"),
+        ({"steps": None, "budget": 0.0}, "leaves no time"),
+        ({"steps": None, "budget": float("nan")}, "leaves no time"),
+        ({"folds": 50}, "50 folds were asked for and the class .* has 2. images.*2. folds are the most"),
+        ({"overrides": {"network.features": "[4,8]"}}, "network.features has 2"),
+        ({"overrides": {"loss.class_weights": "[1,2,3]"}}, "loss.class_weights has 3 entries"),
+        ({"overrides": {"patch": "[8,8]"}}, r"patch is \(8, 8\) and grid.shape \(24, 24\)"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_answered_before_anything_is_prepared(
+    classes: Path, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(osler.errors.OslerError, match=message):
+        train(classes, output=tmp_path / "m", **{"steps": 2, **settings})  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_compared_once(classes: Path, tmp_path: Path) -> None:
+    class Counting(Silent):
+        stages: list[str] = []  # noqa: RUF012
+
+        def start(self, stage: str, total: float | None, unit: str = "") -> None:
+            self.stages.append(stage)
+
+    progress = Counting()
+    result = train(classes, output=tmp_path / "m", steps=2, plan_only=True, progress=progress)
+    assert progress.stages.count("looking for near-duplicates") == 1
+    assert any(line.startswith("split by image: ") for line in result.summary())
 
 
 def test_a_folder_that_is_no_run_is_never_removed(classes: Path, tmp_path: Path) -> None:

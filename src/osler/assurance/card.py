@@ -42,20 +42,29 @@ def model_card(
 
 def _measured(evaluation: Evaluation) -> list[str]:
     of = f"{evaluation.cases} cases"
-    if evaluation.split_by == "patient":
-        of += f" of {evaluation.patients} patients, none of whom training or calibration saw"
-    else:
-        of += " (split by image: it is not known which images belong to one patient)"
+    of += _apart(evaluation)
     data = f"of {_plain(evaluation.name)}, " if evaluation.name else ""
     positive = evaluation.positive
     return [
         "## Performance",
-        f"Measured {data}on {of}. Intervals are 95 %, by bootstrap over {evaluation.split_by}s.",
+        f"Measured {data}on {of}. Intervals are 95 %, by bootstrap over {evaluation.resampled_by}s.",
         "\n".join(f"- {_plain(sentence)}" for sentence in headline_sentences(evaluation)),
         _figures(evaluation),
         *([] if positive is None else [f"Sensitivity, specificity, precision and F1 are those of {_plain(positive)}."]),
         *_labels(evaluation),
     ]
+
+
+def _apart(evaluation: Evaluation) -> str:
+    """How the cases were kept apart from those of training."""
+    known = evaluation.resampled_by == "patient"
+    if evaluation.split_by == "given":
+        whose = f" of {evaluation.patients} patients" if known else ""
+        unknown = "" if known else "; it is not known which images belong to one patient"
+        return f"{whose} (the split came with the data{unknown})"
+    if known:
+        return f" of {evaluation.patients} patients, none of whom training or calibration saw"
+    return " (split by image: it is not known which images belong to one patient)"
 
 
 def _figures(evaluation: Evaluation) -> str:

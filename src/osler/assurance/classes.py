@@ -144,6 +144,7 @@ def _evaluate(
         cases=len(cohort),
         patients=cohort.group_count,
         split_by=cohort.split_by,
+        resampled_by=cohort.resampled_by,
         positive=positive,
         metrics=metrics,
         per_class=per_label_figures(kind, answers, names, cohort.groups, drawing),

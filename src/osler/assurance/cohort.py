@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -20,13 +21,17 @@ _NOT_GIVEN = "(not given)"
 
 @dataclass(frozen=True)
 class Cohort:
-    """N cases. ``groups`` are what is resampled: the patient, or the case itself where the patient is unknown."""
+    """N cases. ``groups`` are what is resampled: the patient, or the case itself where the patient is unknown.
+
+    ``resampled_by`` names them: "image" where patients are unknown.
+    """
 
     names: tuple[str, ...]
     patients: tuple[str | None, ...]
     groups: tuple[str, ...]
     split_by: SplitBy
     columns: tuple[Mapping[str, str], ...]
+    resampled_by: Literal["patient", "image"]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,6 +50,7 @@ class Cohort:
             tuple(self.groups[i] for i in index),
             self.split_by,
             tuple(self.columns[i] for i in index),
+            self.resampled_by,
         )
 
 
@@ -61,7 +67,8 @@ def make_cohort(
         names: (N,) of the cases.
         patients: (N,), None where unknown.
         columns: (N,) further manifest columns of each case; None for none.
-        split_by: how the data were split; by default "patient" when every patient is known, else "image".
+        split_by: how the data were split; by default "patient" when every patient is known, else "image". "given" says
+            that the split came with the data, whether or not patients are known.
 
     Raises:
         UsageError: without cases, or when the lists differ in length.
@@ -73,8 +80,10 @@ def make_cohort(
             remedy="give one of each for every case, and at least one case",
         )
     groups = tuple(f"case {i}" if p is None else f"patient {p}" for i, p in enumerate(patients))
-    known = all(p is not None for p in patients)
-    return Cohort(tuple(names), tuple(patients), groups, split_by or ("patient" if known else "image"), tuple(rows))
+    unit: Literal["patient", "image"] = "patient" if all(p is not None for p in patients) else "image"
+    if split_by in ("patient", "image"):
+        unit = split_by
+    return Cohort(tuple(names), tuple(patients), groups, split_by or unit, tuple(rows), unit)
 
 
 def subgroups_of(cohort: Cohort) -> tuple[dict[str, dict[str, Array]], list[str]]:

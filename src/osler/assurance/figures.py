@@ -186,10 +186,13 @@ def common_notes(cohort: Cohort, metrics: Mapping[str, Figure], resamples: int) 
     """What a reader must know whatever the task is."""
     notes = []
     number = cohort.group_count
-    if cohort.split_by == "image":
+    if cohort.split_by == "given":
+        notes.append("The split came with the data and was kept as it is; Osler did not choose it.")
+    if cohort.resampled_by == "image":
+        begin = "It" if cohort.split_by == "given" else "Split by image: it"
         notes.append(
-            "Split by image: it is not known which images belong to one patient, so the same patient may be on both "
-            "sides of the split, figures may be too good and intervals too narrow."
+            f"{begin} is not known which images belong to one patient, so the same patient may be on both sides of the "
+            "split, figures may be too good and intervals too narrow."
         )
     if number == 1:
         notes.append("All cases are of one patient: there are no intervals, and the figures say nothing about others.")
@@ -208,4 +211,4 @@ def common_notes(cohort: Cohort, metrics: Mapping[str, Figure], resamples: int) 
 
 
 def _noun(cohort: Cohort) -> str:
-    return "patients" if cohort.split_by == "patient" else "images"
+    return "patients" if cohort.resampled_by == "patient" else "images"

@@ -167,6 +167,7 @@ def evaluate_masks(
         cases=len(cohort),
         patients=cohort.group_count,
         split_by=cohort.split_by,
+        resampled_by=cohort.resampled_by,
         unit=first.unit,
         metrics=metrics,
         per_class=_per_label(table, keys, labels.names, cohort, drawing),

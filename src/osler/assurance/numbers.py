@@ -72,6 +72,7 @@ def evaluate_numbers(
         cases=len(cohort),
         patients=cohort.group_count,
         split_by=cohort.split_by,
+        resampled_by=cohort.resampled_by,
         unit=labels.unit,
         metrics=metrics,
         subgroups=subgroups,

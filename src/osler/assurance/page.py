@@ -56,10 +56,7 @@ def write_page(
             temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, folder / name)
     except OSError as error:
-        raise StorageError(
-            f"the evaluation cannot be written to {folder} ({error.strerror})",
-            remedy="free some space or choose another place",
-        ) from error
+        raise StorageError.of(error, folder) from error
     return folder / "index.html"
 
 
@@ -117,7 +114,7 @@ def document(heading: str, body: Sequence[str], *, style: str = "") -> str:
 def _opening(evaluation: Evaluation, intended_use: str) -> str:
     use = f"<p>{escape(intended_use)}</p>" if intended_use else ""
     number = f"{evaluation.cases} case{'s' if evaluation.cases != 1 else ''}"
-    if evaluation.split_by == "patient":
+    if evaluation.resampled_by == "patient":
         whose = f"{number} of {evaluation.patients} patient{'s' if evaluation.patients != 1 else ''}"
     else:
         whose = f"{number} (which of them are of one patient is not known)"
@@ -224,7 +221,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _definitions(evaluation: Evaluation) -> str:
     terms = {entry.title: entry.metric.definition for entry in shown(evaluation).values()}
     terms["95 % interval"] = (
-        f"From {evaluation.resamples} resamples: as many {evaluation.split_by}s as there are were drawn with "
+        f"From {evaluation.resamples} resamples: as many {evaluation.resampled_by}s as there are were drawn with "
         "replacement, each with all their cases, and the figure computed again. 95 % of the results lie within. For "
         "shares of 0 and 100 %, which resampling cannot vary, it is the exact binomial interval."
     )

@@ -24,7 +24,7 @@ __all__ = [
 
 EVALUATION_VERSION = 1
 NOT_A_MEDICAL_DEVICE = "Research use only. Not a medical device; not for diagnosis or treatment."
-SplitBy = Literal["patient", "image"]
+SplitBy = Literal["patient", "image", "given"]
 
 
 class _Frozen(BaseModel):
@@ -109,6 +109,9 @@ class Evaluation(_Frozen):
     """Everything that was measured on one set of cases.
 
     ``kind`` is that of the answer; ``unit`` the unit of a number (UCUM) or of distances ("mm", "px").
+    ``split_by`` is how the cases were kept apart from those of training: by patient, by image (patients are unknown),
+    or by a split that came with the data. ``resampled_by`` is what intervals are over: patients, or images where
+    patients are unknown; ``patients`` counts these.
     ``metrics`` are the headline; ``per_class`` by label; ``subgroups`` by column and value.
     ``curves`` are "roc" (1 − specificity, sensitivity) and "precision_recall" (recall, precision) by label.
     ``reliability`` is by label, and "answer" is the probability of the answer that was given.
@@ -123,6 +126,7 @@ class Evaluation(_Frozen):
     cases: int
     patients: int
     split_by: SplitBy
+    resampled_by: Literal["patient", "image"] = "patient"
     unit: str = ""
     positive: str | None = None
     metrics: dict[str, Figure]

@@ -46,7 +46,7 @@ def headline(evaluation: Evaluation) -> str:
         for key, entry in shown(evaluation).items()
         for figure in [evaluation.metrics[key]]
     ]
-    whose = "Patients" if evaluation.split_by == "patient" else "Images"
+    whose = "Patients" if evaluation.resampled_by == "patient" else "Images"
     head = ["Figure", "Value", "95 % interval", "Cases that count", whose]
     caption = _headline_caption(evaluation)
     return f"<h2>Figures</h2>{table(head, rows, numeric={1, 2, 3, 4}, caption=caption)}"

@@ -104,7 +104,7 @@ def _bracket(interval: str) -> str:
 
 def case_noun(evaluation: Evaluation) -> str:
     """What one case is called: "patients" where each case is one patient, else "images" or "cases"."""
-    if evaluation.split_by == "image":
+    if evaluation.resampled_by == "image":
         return "images"
     return "patients" if evaluation.cases == evaluation.patients else "cases"
 
@@ -241,7 +241,7 @@ def _mask_sentences(evaluation: Evaluation) -> list[str]:
 
 
 def _mask_sentence(evaluation: Evaluation, figures: Mapping[str, Figure]) -> str:
-    entries, unit = shown(evaluation), evaluation.unit
+    entries, unit, noun = shown(evaluation), evaluation.unit, case_noun(evaluation)
     distance, difference = (next(k for k in entries if part in k) for part in ("hd95", "difference_percent"))
     overlap = with_interval(figures["dice"], entries["dice"])
     words = f"the model's mask overlaps the true one with a Dice of {overlap}"
@@ -249,7 +249,8 @@ def _mask_sentence(evaluation: Evaluation, figures: Mapping[str, Figure]) -> str
         return words
     words += (
         f"; {_percent(figures['nsd'])} of the outline lies within {evaluation.tolerance:g} {unit} of the true one, and "
-        f"where they agree least they are {number_text(figures[distance].value, entries[distance])} {unit} apart"
+        f"95 % of each outline within {number_text(figures[distance].value, entries[distance])} {unit} of the other "
+        f"(95th percentile Hausdorff distance, mean over the {noun})"
     )
     if figures[difference].value is not None:
         size = "area" if difference.startswith("area") else "volume"

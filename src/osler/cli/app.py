@@ -11,6 +11,7 @@ from osler.cli.evaluate import evaluate
 from osler.cli.fetch import fetch
 from osler.cli.import_ import import_
 from osler.cli.inspect import inspect
+from osler.cli.phantom import phantom
 from osler.cli.predict import predict
 from osler.cli.train import train
 from osler.cli.verify import verify
@@ -49,3 +50,4 @@ app.command(epilog="Example: osler evaluate models/hippocampus data/hippocampus 
 app.command(epilog="Example: osler predict models/hippocampus scan.nii.gz series-folder --output out")(predict)
 app.command(epilog="Example: osler verify models/hippocampus")(verify)
 app.command(epilog="Example: osler demo")(demo)
+app.command(epilog="Example: osler phantom brain-mr --output data/brain --cases 12")(phantom)

@@ -1,7 +1,8 @@
 """How every command ends: what is printed where, the line of ``--json``, and the exit code.
 
 0: everything that was asked for was done. 1: some studies failed, the run was stopped early, or the work itself failed.
-2: it cannot be done as asked: a usage error, or an input (data set, model, plan) that is not fit for it.
+2: it cannot be done as asked: a usage error, an input (data set, model, plan) that is not fit for it, or a place that
+   cannot be written.
 130: stopped at once by a second Ctrl-C.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 
 import typer
 
-from osler.errors import DatasetError, ModelError, OslerError, PlanError, StorageError, UsageError
+from osler.errors import DatasetError, ModelError, NotWritable, OslerError, PlanError, StorageError, UsageError
 from osler.progress import CancelToken, Progress
 
 __all__ = ["Outcome", "carry_out", "exit_code_of", "report_error", "write_json"]
@@ -54,7 +55,7 @@ def carry_out(work: Callable[[Progress, CancelToken], Outcome], *, as_json: bool
     except OSError as error:
         if error.errno not in _STORAGE:
             raise
-        raise typer.Exit(report_error(_storage_error(error), as_json=as_json)) from error
+        raise typer.Exit(report_error(StorageError.of(error, _place(error)), as_json=as_json)) from error
     for line in outcome.lines:
         print(line, file=sys.stderr if as_json else sys.stdout)
     if as_json:
@@ -64,7 +65,7 @@ def carry_out(work: Callable[[Progress, CancelToken], Outcome], *, as_json: bool
 
 def exit_code_of(error: OslerError) -> int:
     """2 when the user's command or input is at fault, 1 when the work failed."""
-    return 2 if isinstance(error, UsageError | DatasetError | ModelError | PlanError) else 1
+    return 2 if isinstance(error, UsageError | DatasetError | ModelError | PlanError | NotWritable) else 1
 
 
 def report_error(error: OslerError, *, as_json: bool) -> int:
@@ -100,12 +101,5 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def _storage_error(error: OSError) -> StorageError:
-    where = f" at {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            f"the disk is full{where}", remedy="free some space or give another --output, and run it again"
-        )
-    return StorageError(
-        f"no permission to read or write{where}", remedy="check the permissions, or give another --output"
-    )
+def _place(error: OSError) -> str:
+    return str(error.filename) if error.filename else "the output"

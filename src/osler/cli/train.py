@@ -24,12 +24,10 @@ def train(
         str | None,
         typer.Option(help="Time for planning and training: 90s, 1h30m; 15m when nothing is said."),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Train so many steps instead, repeatable bit for bit.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Train so many steps instead, repeatable bit for bit.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
     patient: Patient = None,
-    folds: Annotated[int, typer.Option(min=1, help="Cross-validate; the model is the ensemble of the folds.")] = 1,
+    folds: Annotated[int, typer.Option(help="Cross-validate; the model is the ensemble of the folds.")] = 1,
     start_from: Annotated[
         Path | None, typer.Option("--from", metavar="MODEL", help="Start from this Osler model's weights.")
     ] = None,
@@ -67,7 +65,7 @@ def train(
             data,
             output=output,
             task=task,
-            budget=budget or "15m",
+            budget="15m" if budget is None else budget,
             steps=steps,
             seed=seed,
             patient=patient,

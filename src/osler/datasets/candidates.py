@@ -34,7 +34,8 @@ _THROUGHPUT = {"bf16": 130.0, "float32": 40.0, "gpu": 40_000.0}
 _ORGAN_PATCHES = 6.0  # a voxel edge may be at most the smallest structure's extent divided by this
 _MASK_PATCHES = {2: 3000, 3: 1000}  # that a U-Net of 16 filters must have seen
 _NARROWEST = {2: 16, 3: 12}  # filters; a network below these does not learn with fewer steps
-_COARSE = 4  # how many times fewer voxels a patch of a coarse candidate has
+_COARSE = {2: 2.25, 3: 4.0}  # how many times fewer voxels a patch of a coarse candidate has
+_WHOLE = 1.8  # a picture of up to so many times the limit is taken whole
 _PATCH_SHARE = 0.55  # of the study's extent per axis that a patch should see
 
 
@@ -137,19 +138,30 @@ def steps_needed(candidate: Candidate, task: TaskName, cases: int) -> int:
 def _for_masks(fingerprint: Fingerprint, hardware: Hardware, inputs: int, outputs: int) -> list[Candidate]:
     limit = _voxel_limit(fingerprint.dimensions, hardware)
     fine = mask_grid(fingerprint, limit)
-    # a coarse patch sees the whole picture, or most of the volume
-    fewer = limit // _COARSE
+    # a coarse patch sees most of the study
+    fewer = int(limit / _COARSE[fingerprint.dimensions])
     coarse = mask_grid(fingerprint, fewer, share=0.75 if fingerprint.dimensions == 2 else 0.8)
-    found = _on_grid(fingerprint, hardware, fine, limit, inputs, outputs)
-    return found if coarse == fine else found + _on_grid(fingerprint, hardware, coarse, fewer, inputs, outputs)
+    found = _on_grid(fingerprint, hardware, fine, limit, inputs, outputs, whole=_WHOLE)
+    if coarse == fine:
+        return found
+    # a starved network on a fine grid is worse than a sound one on a coarse grid
+    sound = [c for c in found if c.network.features[0] >= _NARROWEST[fingerprint.dimensions]]
+    return sound + _on_grid(fingerprint, hardware, coarse, fewer, inputs, outputs)
 
 
 def _on_grid(
-    fingerprint: Fingerprint, hardware: Hardware, grid: GridPlan, limit: int, inputs: int, outputs: int
+    fingerprint: Fingerprint,
+    hardware: Hardware,
+    grid: GridPlan,
+    limit: int,
+    inputs: int,
+    outputs: int,
+    *,
+    whole: float = 1.0,
 ) -> list[Candidate]:
-    """One network in several widths."""
+    """One network in several widths; pictures of up to ``whole`` times the limit are taken whole."""
     working = working_shape(fingerprint, grid)
-    patch = _patch(working, limit, grid, fingerprint.dimensions)
+    patch = _patch(working, limit, grid, whole if fingerprint.dimensions == 2 else 1.0)
     strides = _strides(patch, grid, deepest=6 if fingerprint.dimensions == 2 else 5)
     patch = _divisible(patch, strides)
     batch = _mask_batch(patch, fingerprint.dimensions, hardware)
@@ -198,7 +210,7 @@ def mask_grid(fingerprint: Fingerprint, limit: int, *, share: float = _PATCH_SHA
         if math.prod(shape) * share**dimensions <= limit:
             break
         # the finest axes are coarsened first, so that voxels become more even
-        target = min(spacing) * 1.1
+        target = min(spacing) * 1.05
         coarser = [min(target, cap) if s < target else s for s, cap in zip(spacing, finest, strict=True)]
         if all(new <= old + 1e-9 for new, old in zip(coarser, spacing, strict=True)):
             break
@@ -238,11 +250,11 @@ def working_shape(fingerprint: Fingerprint, grid: GridPlan) -> tuple[int, ...]:
     return tuple(max(1, round(e / s)) for e, s in zip(_extent(fingerprint), spacing, strict=True))
 
 
-def _patch(working: Sequence[int], limit: int, grid: GridPlan, dimensions: int) -> tuple[int, ...]:
-    """The whole study where it fits, else a box of ``limit`` voxels that is near to a cube in millimetres."""
+def _patch(working: Sequence[int], limit: int, grid: GridPlan, larger: float) -> tuple[int, ...]:
+    """The whole study up to ``larger`` times ``limit`` voxels, else a box of ``limit`` near to a cube in mm."""
     sizes = [float(n) for n in working]
-    whole = grid.resize == "fit"
-    if whole or math.prod(sizes) <= limit * (1.8 if dimensions == 2 else 1.0):
+    dimensions = len(sizes)
+    if grid.resize == "fit" or math.prod(sizes) <= limit * larger:
         return tuple(int(n) for n in working)
     spacing = grid.spacing or (1.0,) * dimensions
     low, high = 1.0, max(n * s for n, s in zip(sizes, spacing, strict=True))
@@ -281,7 +293,7 @@ def _mask_batch(patch: Sequence[int], dimensions: int, hardware: Hardware) -> in
         return max(2, min(32 if dimensions == 2 else 8, int(4 * 128**dimensions / voxels)))
     # enough voxels for a step's gradient; more only make steps slower
     if dimensions == 3:
-        return max(1, min(8, round(180_000 / voxels)))
+        return max(2, min(8, round(180_000 / voxels)))
     return max(2, min(32, round(4 * 128**2 / voxels)))
 
 

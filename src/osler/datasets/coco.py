@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from osler.errors import DatasetError, Unreadable, Unsuitable
+from osler.errors import DatasetError, Unsuitable
 from osler.studies.geometry import Array
 
 __all__ = ["CocoFile", "CocoImage", "decode_runs", "fill_polygon", "is_annotation_file", "load", "looks_like_coco"]
@@ -108,16 +108,19 @@ def looks_like_coco(path: Path) -> bool:
     """Whether a file names images, annotations and categories; it is searched, not parsed."""
     if path.suffix.lower() != ".json" or not path.is_file() or path.stat().st_size == 0:
         return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return all(content.find(key) >= 0 for key in _KEYS)
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return all(content.find(key) >= 0 for key in _KEYS)
+    except OSError:
+        return False
 
 
 def load(path: Path) -> CocoFile:
     """Parse a file; the last few stay in memory.
 
     Raises:
-        Unreadable: when it is no JSON.
-        DatasetError: when an annotation names no image or category of the file, or a size or id is missing.
+        DatasetError: when it is no JSON, a size or id is missing, or an annotation names an image or category that
+            the file does not list.
     """
     return _load(path, path.stat().st_mtime_ns)
 
@@ -127,7 +130,7 @@ def _load(path: Path, _modified: int) -> CocoFile:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise Unreadable(f"{path} is no JSON: {error}", remedy="export it again") from error
+        raise DatasetError(f"{path.name} is no JSON: {error}", remedy="export it again") from error
     try:
         return _parse(path, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -95,13 +95,17 @@ class Dataset:
         image = read_image(self.path_of(ref), key=ref.key, index=ref.index)
         return image if ref.channel is None else channel_of(image, ref.channel)
 
-    def read_mask(self, ref: ImageRef) -> Image:
+    def read_mask(self, ref: ImageRef, *, onto: Image | None = None) -> Image:
         """Read one mask, with the values of its file.
+
+        Args:
+            ref: of a record's mask.
+            onto: the record's first image; DICOM SEG and RTSTRUCT are laid onto its grid.
 
         Raises:
             StudyError: when it cannot be read or is not a mask.
         """
-        return compose_mask(self.manifest.root, ref).image
+        return compose_mask(self.manifest.root, ref, onto=onto).image
 
     def load(self, record: Record) -> Case:
         """Read the images and the mask of one record; an image without a modality gets the dataset's.
@@ -109,17 +113,26 @@ class Dataset:
         Raises:
             StudyError: when an image cannot be read or its channels lie on different grids.
         """
-        images = {name: self._with_modality(image) for name, image in self._read_all(record).items()}
-        shapes = {image.shape for image in images.values()}
+        case = self.read_case(record)
+        shapes = {image.shape for image in case.study.images.values()}
         if len(shapes) > 1:
             raise Unsuitable(
                 f"the channels of {record.name} have different shapes {sorted(shapes)}",
                 remedy="resample them onto one grid first",
             )
+        return case
+
+    def read_case(self, record: Record) -> Case:
+        """``load`` without comparing the channels: for whoever looks for all faults of a case.
+
+        Raises:
+            StudyError: when an image cannot be read.
+        """
+        images = {name: self._with_modality(image) for name, image in self._read_all(record).items()}
         study = Study(name=record.name, images=images)
         if record.mask is None:
             return Case(study, record)
-        composed = compose_mask(self.manifest.root, record.mask)
+        composed = compose_mask(self.manifest.root, record.mask, onto=study.image)
         return Case(study, record, composed.image, composed.overlaps)
 
     def _read_all(self, record: Record) -> dict[str, Image]:

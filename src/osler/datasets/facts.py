@@ -100,7 +100,7 @@ def look(
     Raises:
         StudyError: when it cannot be read.
     """
-    case = dataset.load(record)
+    case = dataset.read_case(record)
     first = case.study.image
     order, flips = _orientation(first)
     of_images = _channel_faults(case, dataset.manifest.channels)

@@ -17,11 +17,16 @@ Target = int | float | tuple[int | None, ...]
 
 
 class Layer(BaseModel):
-    """One file of a mask that lies in several: its voxels other than 0 have the label ``value``."""
+    """One file of a mask that lies in several: its voxels other than 0 have the label ``value``.
+
+    Of a DICOM SEG or RTSTRUCT, ``structure`` is the number of the segment or region that has the label; it is laid onto
+    the grid of the case's first image.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     value: int
+    structure: int | None = None
 
 
 class ImageRef(BaseModel):
@@ -80,6 +85,7 @@ class Manifest(BaseModel):
     ``layout`` names what recognised it; ``notes`` say how it understood what could be understood in several ways.
     ``patients`` says how patients are known: from the data ("given"), by a regular expression ("pattern"), or not
     ("unknown": near-duplicates are kept together and every page says so).
+    ``dealt`` names the splits that Osler dealt out; those that came with the data are not among them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,4 +99,5 @@ class Manifest(BaseModel):
     channels: tuple[str, ...] = ("image",)
     patients: Literal["given", "pattern", "unknown"] = "unknown"
     proposed_pattern: str | None = None
+    dealt: tuple[Split, ...] = ()
     notes: tuple[str, ...] = ()

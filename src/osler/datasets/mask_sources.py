@@ -17,8 +17,9 @@ import numpy as np
 from osler.datasets import coco
 from osler.datasets.manifest import ImageRef, Layer
 from osler.datasets.preparation import grid_difference
+from osler.datasets.structures import joined, numbers_in, structure_reader
 from osler.errors import Unsuitable
-from osler.studies.formats import read_labels
+from osler.studies.formats import label_format, read_labels
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
@@ -37,22 +38,25 @@ class ComposedMask:
     overlaps: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
 
-def compose_mask(root: Path, ref: ImageRef) -> ComposedMask:
+def compose_mask(root: Path, ref: ImageRef, *, onto: Image | None = None) -> ComposedMask:
     """Read a mask.
 
     Args:
         root: what relative paths are relative to.
         ref: a file, files per label (``layers``), or an image's shapes in a COCO file (``key`` is its id there).
+        onto: the image that the mask is of; DICOM SEG and RTSTRUCT are laid onto its grid.
 
     Raises:
         StudyError: when a part cannot be read, is no mask, or lies on another grid than the others.
     """
     path = root / ref.path
+    if any(layer.structure is not None for layer in ref.layers):
+        return _of_structures(root, ref.layers, onto)
     if ref.layers:
         return _of_layers(root, ref.layers)
     if coco.is_annotation_file(path):
         return _of_shapes(path, ref.key or "")
-    return ComposedMask(read_labels(path, key=ref.key, index=ref.index))
+    return ComposedMask(read_labels(path, key=ref.key, index=ref.index, onto=onto))
 
 
 def values_of(root: Path, ref: ImageRef) -> frozenset[int]:
@@ -65,9 +69,15 @@ def values_of(root: Path, ref: ImageRef) -> frozenset[int]:
     if coco.is_annotation_file(path):
         return coco.load(path).values_in(ref.key or "") | {0}
     if ref.layers:
-        present = {layer.value for layer in ref.layers if _values_in_file(root / layer.path) - {0}}
+        present = {layer.value for layer in ref.layers if _is_drawn(root / layer.path, layer.structure)}
         return frozenset(present | {0})
     return _values_in_file(path, ref.key, ref.index)
+
+
+def _is_drawn(path: Path, structure: int | None) -> bool:
+    if structure is None:
+        return bool(_values_in_file(path) - {0})
+    return structure in numbers_in(path)
 
 
 def _values_in_file(path: Path, key: str | None = None, index: int | None = None) -> frozenset[int]:
@@ -76,6 +86,9 @@ def _values_in_file(path: Path, key: str | None = None, index: int | None = None
 
 @lru_cache(maxsize=100_000)  # layouts ask for the names of values, splits for their presence
 def _values(path: Path, key: str | None, index: int | None, _modified: int) -> frozenset[int]:
+    found = label_format(path) if key is None else None
+    if found is not None:  # contours have values before they have a grid
+        return found.numbers_in(path) | {0}
     array = read_labels(path, key=key, index=index).array
     if array.dtype in (np.uint8, np.uint16):  # counting is much faster than sorting
         return frozenset(np.flatnonzero(np.bincount(array.ravel())).tolist())
@@ -124,6 +137,24 @@ def _of_layers(root: Path, layers: Sequence[Layer]) -> ComposedMask:
     painted, overlaps = paint(parts(), first.array.shape[1:], ordered[-1].value)
     paths = tuple(root / layer.path for layer in ordered)
     return ComposedMask(replace(first, array=painted[None], source=replace(first.source, paths=paths)), overlaps)
+
+
+def _of_structures(root: Path, layers: Sequence[Layer], onto: Image | None) -> ComposedMask:
+    if onto is None:
+        raise Unsuitable(
+            f"{root / layers[0].path} can only be read with the image that it is of", remedy="read the whole case"
+        )
+    ordered = sorted(layers, key=lambda layer: layer.value)
+    read = structure_reader(root, onto)
+
+    def parts() -> Iterator[tuple[int, Array]]:
+        for value, group in groupby(ordered, key=lambda layer: layer.value):
+            yield value, joined(read, list(group))
+
+    painted, overlaps = paint(parts(), onto.shape, ordered[-1].value)
+    source = Source(tuple(root / path for path in dict.fromkeys(layer.path for layer in layers)), "dicom")
+    mask = replace(onto, array=painted[None], units="", window=None, source=source)
+    return ComposedMask(mask, overlaps)
 
 
 def _inside(path: Path, first: Image) -> Array:

@@ -79,12 +79,14 @@ class NetworkPlan(_Frozen):
 
 
 class LossPlan(_Frozen):
-    """``class_weights`` has one entry per output (background first for masks); empty means equal."""
+    """``class_weights`` has one entry per output (background first for masks); empty means equal. ``dice_of`` is over
+    what the soft Dice is taken: the batch as a whole, or each sample that holds the structure."""
 
     name: str
     class_weights: tuple[float, ...] = ()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     focal_gamma: float = 2.0
+    dice_of: Literal["batch", "sample"] = "batch"
 
 
 class OptimiserPlan(_Frozen):
@@ -130,6 +132,7 @@ class Plan(_Frozen):
 
     ``steps`` is how many there will be (a forecast under ``budget_s``; in a model folder: how many there were).
     ``pace`` repeats a run that was limited by time: from step n on, progress grows by that much per step.
+    ``members`` networks are trained one after the other, from other seeds, and their probabilities averaged.
     ``foreground`` is the share of patches centred on a label. ``mirror_axes`` are those safe to mirror in prediction.
     """
 
@@ -150,6 +153,7 @@ class Plan(_Frozen):
     loss: LossPlan
     optimiser: OptimiserPlan
     augmentation: AugmentationPlan
+    members: int = Field(default=1, ge=1, le=20)
     steps: int = Field(ge=0)
     pace: tuple[tuple[int, float], ...] = ()
     budget_s: float | None = None

@@ -21,25 +21,28 @@ from osler.datasets.candidates import (
 )
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
-from osler.datasets.plan import (
-    AugmentationPlan,
-    LossPlan,
-    NormalisationPlan,
-    OptimiserPlan,
-    Plan,
-    TaskName,
-)
+from osler.datasets.plan import Plan, TaskName
+from osler.datasets.plan_checks import check_plan_fields
+from osler.datasets.recipe import augmentation_for, flips_for, loss_for, normalisation_for, optimiser_for
 from osler.errors import PlanError
 
-__all__ = ["Timings", "check_names", "make_plan", "offered", "override", "plan_for", "task_of", "timing_key"]
+__all__ = [
+    "Timings",
+    "check_names",
+    "make_plan",
+    "member_budget",
+    "offered",
+    "override",
+    "plan_for",
+    "task_of",
+    "timing_key",
+]
 
 Timings = Mapping[str, float]
 """Seconds of one training step by ``timing_key``."""
 
 _USED = 0.93  # of the budget that is left to training steps; the rest goes to validation and checkpoints
-_MIRROR_LIMIT = 0.25  # of ``Fingerprint.symmetry``: below it a mirrored study looks like any other
-_FEW_PATIENTS = 60  # of training; anatomy and scanners vary more than so many can show
-_XRAY = {"CR", "DX", "RG", "RF", "MG", "XA"}
+_ENSEMBLE = 3  # networks that answer together where the time is enough for each
 _KIND_TO_TASK: dict[str, TaskName] = {
     "classes": "classify",
     "several": "multilabel",
@@ -59,6 +62,15 @@ def timing_key(candidate: Candidate, variant: Variant) -> str:
     return f"{candidate.key} {variant.precision} channels_last={variant.channels_last}"
 
 
+def member_budget(task: TaskName, budget_s: float, *, folds: int = 1) -> float:
+    """Seconds that one network of a run has: folds share the time, and so do the members of an ensemble.
+
+    One network that answers about a study has learnt what it can long before its time is up; several that disagree by
+    chance are better together. A mask is an average over many places already, and there a longer run is better.
+    """
+    return budget_s / (folds if folds > 1 or task == "segment" else _ENSEMBLE)
+
+
 def make_plan(
     fingerprint: Fingerprint,
     *,
@@ -69,6 +81,7 @@ def make_plan(
     timings: Timings | None = None,
     seed: int = 0,
     method: str = "supervised",
+    folds: int = 1,
     overrides: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Decide everything.
@@ -76,12 +89,13 @@ def make_plan(
     Args:
         fingerprint: of the training cases.
         task: must fit the kind of labels; None takes the one that does.
-        budget_s: seconds for training; ignored when ``steps`` is given.
+        budget_s: seconds for training, of all folds together; ignored when ``steps`` is given.
         steps: the exact number of steps; then nothing depends on timings but the cost model.
         hardware: None detects it.
         timings: measured seconds per step; candidates without one go by the cost model.
         seed: of everything random.
         method: name of a training method.
+        folds: networks that a cross-validation trains anyway; with more than 1 each fold has one.
         overrides: dotted field to value, as text or as it is; applied last.
 
     Raises:
@@ -95,10 +109,23 @@ def make_plan(
         )
     hardware = hardware or Hardware.detect()
     reasons: dict[str, str] = {}
-    candidate, variant, step_s = _choose(fingerprint, task, budget_s, steps, hardware, timings, reasons)
-    total = steps if steps is not None else max(20, int((budget_s or 900.0) * _USED / step_s))
+    budget_s = 900.0 if budget_s is None else budget_s
+    seconds = member_budget(task, budget_s, folds=folds)
+    together = steps is None and folds == 1 and task != "segment"
+    if together and not _any_fits(fingerprint, task, seconds, hardware, timings):
+        together, seconds = False, budget_s
+    candidate, variant, step_s = _choose(fingerprint, task, seconds, steps, hardware, timings, reasons)
+    total = steps if steps is not None else max(20, int(seconds * _USED / step_s))
     plan = plan_for(fingerprint, task, candidate, variant, steps=total, seed=seed, method=method, reasons=reasons)
-    plan = plan.model_copy(update={"budget_s": None if steps is not None else budget_s})
+    if together:
+        reasons["members"] = f"each of {_ENSEMBLE} gets its steps in its share of the time; together they err less"
+    plan = plan.model_copy(
+        update={
+            "budget_s": None if steps is not None else budget_s,
+            "members": _ENSEMBLE if together else 1,
+            "reasons": reasons,
+        }
+    )
     return override(plan, overrides or {})
 
 
@@ -115,7 +142,7 @@ def plan_for(
 ) -> Plan:
     """The whole plan around one candidate; ``reasons`` is filled in."""
     reasons = {} if reasons is None else reasons
-    flips = _flips(fingerprint, reasons)
+    flips = flips_for(fingerprint, reasons)
     _explain_grid(fingerprint, candidate, reasons)
     return Plan(
         task=task,
@@ -127,13 +154,14 @@ def plan_for(
         labels=fingerprint.labels,
         modality=fingerprint.modality,
         grid=candidate.grid,
-        normalisation=_normalisation(fingerprint, reasons),
+        normalisation=normalisation_for(fingerprint, reasons),
         patch=candidate.patch,
         batch=candidate.batch,
+        foreground=0.75 if task == "segment" and fingerprint.dimensions == 2 else 0.5,
         network=candidate.network,
-        loss=_loss(fingerprint, task, reasons),
-        optimiser=_optimiser(fingerprint, task, reasons),
-        augmentation=_augmentation(fingerprint, task, flips, reasons),
+        loss=loss_for(fingerprint, task, reasons),
+        optimiser=optimiser_for(fingerprint, task, reasons),
+        augmentation=augmentation_for(fingerprint, task, flips, reasons),
         steps=steps,
         precision="bf16" if variant.precision == "bf16" else "float32",
         channels_last=variant.channels_last,
@@ -158,17 +186,14 @@ def _outputs(fingerprint: Fingerprint, task: TaskName) -> int:
 def _choose(
     fingerprint: Fingerprint,
     task: TaskName,
-    budget_s: float | None,
+    budget_s: float,
     steps: int | None,
     hardware: Hardware,
     timings: Timings | None,
     reasons: dict[str, str],
 ) -> tuple[Candidate, Variant, float]:
     """The most expensive candidate that still gets the steps it needs; the cheapest when none does."""
-    choice = offered(fingerprint, task, hardware)
-    if timings:
-        choice = tuple(c for c in choice if any(timing_key(c, v) in timings for v in variants(hardware))) or choice
-    timed = {c.key: _fastest(c, hardware, timings or {}) for c in choice}
+    choice, timed = _timed(fingerprint, task, hardware, timings)
     source = "measured on this machine" if timings else "from the cost model, not measured"
 
     def fits(candidate: Candidate) -> bool:
@@ -190,16 +215,33 @@ def _choose(
     return chosen, variant, seconds
 
 
+def _timed(
+    fingerprint: Fingerprint, task: TaskName, hardware: Hardware, timings: Timings | None
+) -> tuple[tuple[Candidate, ...], dict[str, tuple[Variant, float]]]:
+    """The candidates that were measured (all when none was), and the fastest arithmetic and step time of each."""
+    choice = offered(fingerprint, task, hardware)
+    if timings:
+        choice = tuple(c for c in choice if any(timing_key(c, v) in timings for v in variants(hardware))) or choice
+    return choice, {c.key: _fastest(c, hardware, timings or {}) for c in choice}
+
+
+def _any_fits(
+    fingerprint: Fingerprint, task: TaskName, budget_s: float, hardware: Hardware, timings: Timings | None
+) -> bool:
+    choice, timed = _timed(fingerprint, task, hardware, timings)
+    return any(_fits(candidate, timed, budget_s, None, task, fingerprint) for candidate in choice)
+
+
 def _fits(
     candidate: Candidate,
     timed: Mapping[str, tuple[Variant, float]],
-    budget_s: float | None,
+    budget_s: float,
     steps: int | None,
     task: TaskName,
     fingerprint: Fingerprint,
 ) -> bool:
     """Whether a candidate gets the steps that it needs."""
-    given = (budget_s or 900.0) * _USED / timed[candidate.key][1] if steps is None else steps
+    given = budget_s * _USED / timed[candidate.key][1] if steps is None else steps
     return given >= steps_needed(candidate, task, fingerprint.cases)
 
 
@@ -217,106 +259,6 @@ def _fastest(candidate: Candidate, hardware: Hardware, timings: Timings) -> tupl
     times = measured or {v: assumed_step_s(candidate, v, hardware) for v in variants(hardware)}
     best = min(times, key=lambda v: times[v])
     return best, times[best]
-
-
-def _flips(fingerprint: Fingerprint, reasons: dict[str, str]) -> tuple[bool, ...]:
-    """Mirror an axis only where the average study looks like its mirror image and no label names a side."""
-    axes = fingerprint.dimensions
-    sided = [n for n in fingerprint.labels.names if {"left", "right", "l", "r"} & set(_words(n))]
-    if sided:
-        reasons["augmentation.flips"] = f"none: {sided[0]!r} names a side"
-        return (False,) * axes
-    symmetry = fingerprint.symmetry or (float("inf"),) * axes
-    # up and down is never a mirror symmetry of a patient; only the axis across is considered for anatomy
-    flips = tuple(value < _MIRROR_LIMIT for value in symmetry)
-    shown = ", ".join(f"{value:.2f}" for value in symmetry)
-    reasons["augmentation.flips"] = f"asymmetry of the average study per axis {shown}; mirrored below {_MIRROR_LIMIT}"
-    return flips
-
-
-def _words(name: str) -> list[str]:
-    return "".join(c.lower() if c.isalpha() else " " for c in name).split()
-
-
-def _normalisation(fingerprint: Fingerprint, reasons: dict[str, str]) -> tuple[NormalisationPlan, ...]:
-    if fingerprint.units == "HU" or fingerprint.modality == "CT":
-        reasons["normalisation"] = "CT numbers mean the same in every study: percentiles of the dataset"
-        return tuple(
-            NormalisationPlan(
-                kind="dataset",
-                low=c.foreground_percentile_00_5,
-                high=c.foreground_percentile_99_5,
-                mean=c.foreground_mean,
-                std=c.foreground_std or 1.0,
-            )
-            for c in fingerprint.channels
-        )
-    if fingerprint.modality in _XRAY:
-        reasons["normalisation"] = "radiographs are windowed per image to percentiles 1 to 99"
-        return tuple(NormalisationPlan(kind="image", low=1.0, high=99.0) for _ in fingerprint.channels)
-    reasons["normalisation"] = (
-        "intensities have no unit: each image to its own mean and deviation, percentiles 0.5 to 99.5"
-    )
-    return tuple(NormalisationPlan(kind="image", low=0.5, high=99.5) for _ in fingerprint.channels)
-
-
-def _loss(fingerprint: Fingerprint, task: TaskName, reasons: dict[str, str]) -> LossPlan:
-    if task == "segment":
-        reasons["loss"] = "overlap and probabilities in equal parts"
-        return LossPlan(name="dice_cross_entropy")
-    if task == "regress":
-        reasons["loss"] = "robust to single wrong values"
-        return LossPlan(name="huber")
-    if task in ("multilabel", "ordinal"):
-        reasons["loss"] = "one yes-or-no question per output"
-        return LossPlan(name="binary_cross_entropy")
-    counts = [max(1, label.cases) for label in fingerprint.label_statistics]
-    if max(counts) / min(counts) <= 10:
-        reasons["loss"] = (
-            f"classes are balanced within {max(counts) / min(counts):.1f} to 1: no weights, honest probabilities"
-        )
-        return LossPlan(name="cross_entropy", label_smoothing=0.05)
-    weights = [(max(counts) / n) ** 0.5 for n in counts]
-    mean = sum(w * n for w, n in zip(weights, counts, strict=True)) / sum(counts)
-    reasons["loss"] = f"the rarest class has {min(counts)} of {sum(counts)} cases: weights by the root of rarity"
-    return LossPlan(name="cross_entropy", class_weights=tuple(round(w / mean, 4) for w in weights))
-
-
-def _optimiser(fingerprint: Fingerprint, task: TaskName, reasons: dict[str, str]) -> OptimiserPlan:
-    reasons["optimiser"] = "AdamW with warm-up, cosine to zero and averaged weights needs the fewest steps"
-    if task == "segment":
-        if fingerprint.dimensions == 2:
-            return OptimiserPlan(learning_rate=2e-3, weight_decay=1e-2, ema=0.995)
-        return OptimiserPlan(learning_rate=1e-3, weight_decay=1e-2)
-    return OptimiserPlan(learning_rate=1e-3, weight_decay=5e-2, ema=0.998)
-
-
-def _augmentation(
-    fingerprint: Fingerprint, task: TaskName, flips: tuple[bool, ...], reasons: dict[str, str]
-) -> AugmentationPlan:
-    if task == "segment":
-        patients = fingerprint.patients or fingerprint.cases
-        if fingerprint.dimensions == 2 and patients < _FEW_PATIENTS:
-            reasons["augmentation"] = f"strong: only {patients} training patients"
-            return AugmentationPlan(flips=flips, rotation=45.0, scale=0.3, shear=0.1, elastic=1.0, probability=0.5)
-        reasons["augmentation"] = "moderate: rotation, scaling, bending, intensities"
-        return AugmentationPlan(flips=flips, elastic=1.0)
-    small = fingerprint.cases < 2000
-    reasons["augmentation"] = f"{'strong' if small else 'moderate'}: {fingerprint.cases} training cases"
-    tiny = max(fingerprint.median_shape) < 48  # blur and loss of resolution would erase what little there is
-    return AugmentationPlan(
-        flips=flips,
-        rotation=25.0 if small else 12.0,
-        scale=0.3 if small else 0.15,
-        shear=0.1,
-        shift=0.08,
-        contrast=0.25,
-        blur=0.0 if tiny else 0.7,
-        low_resolution=0.0 if tiny else 0.5,
-        erase=0.25 if small else 0.0,
-        mixup=0.4 if small else 0.2,
-        probability=0.5 if small else 0.3,
-    )
 
 
 def _explain_grid(fingerprint: Fingerprint, candidate: Candidate, reasons: dict[str, str]) -> None:
@@ -357,7 +299,7 @@ def override(plan: Plan, changes: Mapping[str, Any]) -> Plan:
             (``32``, ``[32,32,32]``, ``true``), as a list where it holds commas, else as text.
 
     Raises:
-        PlanError: when there is no such field or the value does not fit its type.
+        PlanError: when there is no such field, the value does not fit its type, or fields do not fit each other.
     """
     if not changes:
         return plan
@@ -368,13 +310,15 @@ def override(plan: Plan, changes: Mapping[str, Any]) -> Plan:
         reasons[dotted] = "set by the user"
     data["reasons"] = reasons
     try:
-        return Plan.model_validate(data)
+        changed = Plan.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise PlanError(
             f"{place} cannot be {first['input']!r}: {first['msg']}", remedy="see osler train --plan-only"
         ) from error
+    check_plan_fields(changed)
+    return changed
 
 
 def _parse(text: str) -> Any:

@@ -1,6 +1,6 @@
 """From a study's images to the array that a network sees, and back. Training and inference both use exactly this.
 
-    colours ─▶ intensities' limits ─▶ orientation ─▶ clip ─▶ resample ─▶ subtract mean, divide by std ─▶ pad
+    colours ─▶ limits ─▶ upright (gantry tilt) ─▶ orientation ─▶ clip ─▶ resample ─▶ subtract mean, divide by std ─▶ pad
 
 A ``Trace`` remembers what was done to the grid, so that a network's answer goes back onto the source grid exactly.
 """
@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from osler.datasets.labels import LabelSet
+from osler.datasets.modality import check_modality
 from osler.datasets.plan import GridPlan, NormalisationPlan, Plan
 from osler.errors import GridMismatch, PlanError, Unsuitable
 from osler.studies.geometry import Array, flip_and_permute, orientation_transform, spacing_of
 from osler.studies.image import Image
 from osler.studies.resample import resample
+from osler.studies.tilt import Upright, made_tilted, made_upright, upright_of
 
 __all__ = [
     "Prepared",
@@ -38,7 +40,6 @@ _SAME_GRID = 0.5
 """Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
 _PERCENTILE_VOXELS = 1 << 22
 """Percentiles of larger images come from every n-th voxel."""
-_XRAY = {"CR", "DX", "RG"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Trace:
         working_shape: after resampling.
         pad_low: voxels added before each axis.
         padded_shape: the shape of the prepared array; equal to ``working_shape`` unless the plan's grid is ``fit``.
+        upright: the right-angled grid that a tilted stack was sheared onto before anything else; None for all others.
     """
 
     source_shape: tuple[int, ...]
@@ -66,6 +68,7 @@ class Trace:
     working_shape: tuple[int, ...]
     pad_low: tuple[int, ...]
     padded_shape: tuple[int, ...]
+    upright: Upright | None = None
 
     @property
     def resampled(self) -> bool:
@@ -127,6 +130,8 @@ def prepare_mask(mask: Image, trace: Trace, plan: Plan) -> Array:
     if difference:
         raise GridMismatch(f"the mask does not lie on the image's grid: {difference}", remedy="resample it first")
     indices = _class_indices(mask.array, plan.labels)
+    if trace.upright is not None:
+        indices = made_upright(indices, trace.upright, labels=True)
     oriented = _orient(indices, trace)
     if trace.resampled:
         oriented = _resample_classes(oriented, trace.working_shape)
@@ -147,7 +152,8 @@ def restore(probabilities: Array, trace: Trace) -> Array:
     """
     inner = probabilities[(slice(None), *trace.inside)]
     inner = resample(inner, trace.oriented_shape) if trace.resampled else np.asarray(inner, np.float32)
-    return np.ascontiguousarray(_orient_back(inner, trace))
+    back = _orient_back(inner, trace)
+    return np.ascontiguousarray(back if trace.upright is None else made_tilted(back, trace.upright))
 
 
 def restore_labels(probabilities: Array, trace: Trace, labels: LabelSet) -> Array:
@@ -172,7 +178,8 @@ def restore_labels(probabilities: Array, trace: Trace, labels: LabelSet) -> Arra
     inner = probabilities[(slice(None), *trace.inside)]
     winner = _largest_channel(inner, trace.oriented_shape) if trace.resampled else np.argmax(inner, axis=0)
     smallest = np.result_type(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
-    return np.ascontiguousarray(_orient_back(values.astype(smallest)[winner][None], trace)[0])
+    back = _orient_back(values.astype(smallest)[winner][None], trace)
+    return np.ascontiguousarray((back if trace.upright is None else made_tilted(back, trace.upright, labels=True))[0])
 
 
 def trace_of(image: Image, grid: GridPlan) -> Trace:
@@ -184,16 +191,17 @@ def trace_of(image: Image, grid: GridPlan) -> Trace:
     wanted = grid.spacing if grid.resize == "spacing" else grid.shape
     if wanted is None or len(wanted) != image.dimensions:
         raise PlanError(f"the grid plan {grid.resize!r} has no size per axis of a {image.dimensions}D image")
-    order, flips = _orientation(image, grid)
-    oriented = tuple(image.shape[a] for a in order)
-    spacing = tuple(image.spacing[a] for a in order)
+    upright = upright_of(image.shape, image.affine) if image.spacing_known else None
+    shape, affine = (image.shape, image.affine) if upright is None else (upright.shape, upright.affine)
+    order, flips = _orientation(affine, image.dimensions, grid)
+    oriented = tuple(shape[a] for a in order)
+    spacing = tuple(spacing_of(affine)[a] for a in order)
     working = padded = _working_shape(oriented, spacing, grid)
     if grid.resize == "fit" and grid.shape is not None:
         padded = grid.shape
     pad_low = tuple((full - n) // 2 for full, n in zip(padded, working, strict=True))
-    return Trace(
-        image.shape, image.affine, image.spacing_known, order, flips, oriented, working, pad_low, tuple(padded)
-    )
+    known = image.spacing_known
+    return Trace(image.shape, image.affine, known, order, flips, oriented, working, pad_low, tuple(padded), upright)
 
 
 def grid_difference(one: Image, other: Image) -> str:
@@ -245,11 +253,7 @@ def _check_image(image: Image, plan: Plan, name: str) -> None:
             f"channel {name} is {image.dimensions}D with shape {image.shape}, the plan is for {plan.dimensions}D",
             remedy=f"give {plan.dimensions}D images",
         )
-    if plan.modality and image.modality and _family(plan.modality) != _family(image.modality):
-        raise Unsuitable(
-            f"channel {name} is of modality {image.modality}, the plan is for {plan.modality}",
-            remedy=f"give {plan.modality} studies",
-        )
+    check_modality(image, plan, name)
     known = plan.grid.spacing_known
     if plan.grid.resize == "spacing" and known is not None and known != image.spacing_known:
         has, needs = ("pixels", "millimetres") if known else ("millimetres", "pixels")
@@ -257,10 +261,6 @@ def _check_image(image: Image, plan: Plan, name: str) -> None:
             f"the spacing of channel {name} is in {has}, the plan's in {needs}",
             remedy="give studies with the same kind of header as those of training",
         )
-
-
-def _family(modality: str) -> str:
-    return "X-ray" if modality in _XRAY else modality
 
 
 def _difference(shape: tuple[int, ...], affine: Array, spacing_known: bool, other: Image) -> str:
@@ -281,6 +281,8 @@ def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: 
     _check_values(image.array, name)
     source = to_colours(image.array, whole.colours)
     low, high, mean, std = _limits(source, plan)
+    if trace.upright is not None:
+        source = made_upright(source, trace.upright)
     array: Array = np.clip(_orient(source, trace), low, high, dtype=np.float32, casting="unsafe")
     if trace.resampled:
         array = resample(array, trace.working_shape, order=whole.grid.order)
@@ -322,10 +324,10 @@ def _limits(array: Array, plan: NormalisationPlan) -> tuple[float, float, float,
     return low, high, float(clipped.mean(dtype=np.float64)), std if std > 0 else high - low
 
 
-def _orientation(image: Image, grid: GridPlan) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    if grid.orientation is None or image.dimensions == 2:
-        return tuple(range(image.dimensions)), (False,) * image.dimensions
-    return orientation_transform(image.affine, grid.orientation)
+def _orientation(affine: Array, dimensions: int, grid: GridPlan) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    if grid.orientation is None or dimensions == 2:
+        return tuple(range(dimensions)), (False,) * dimensions
+    return orientation_transform(affine, grid.orientation)
 
 
 def _working_shape(shape: tuple[int, ...], spacing: tuple[float, ...], grid: GridPlan) -> tuple[int, ...]:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.duplicates import duplicate_groups
 from osler.datasets.manifest import Record, Split
 from osler.datasets.mask_sources import values_of
 from osler.datasets.split_report import SplitReport, describe_splits
+from osler.datasets.together import Together, kept_together
 from osler.errors import DatasetError, TooFew, UsageError
 from osler.progress import Progress
 
@@ -51,6 +51,7 @@ def assign_splits(
     seed: int,
     validation: float = VALIDATION_FRACTION,
     test: float = TEST_FRACTION,
+    together: Together | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """The same dataset with a split on every record.
@@ -60,6 +61,7 @@ def assign_splits(
         seed: the same seed gives the same splits.
         validation: fraction of the patients that are not for test.
         test: fraction of all patients.
+        together: from ``kept_together``, which looks at every image where patients are unknown; None looks again.
         progress: told while images are compared or masks read.
 
     Raises:
@@ -79,10 +81,10 @@ def assign_splits(
         wanted["test"] = test
     if "validation" not in given:
         wanted["validation"] = validation * (1 - wanted.get("test", 0.0))
-    groups = _groups(dataset, pool, progress)
+    groups = _groups(dataset, pool, together, progress)
     _refuse_small_classes(dataset, groups, len(wanted) + 1)
     chosen = _deal(groups, wanted, seed)
-    return _with_splits(dataset, {**{i: "train" for i in pool}, **chosen})
+    return _with_splits(dataset, {**{i: "train" for i in pool}, **chosen}, dealt=(*dataset.manifest.dealt, *wanted))
 
 
 def folds(
@@ -91,11 +93,13 @@ def folds(
     *,
     seed: int,
     validation: float = VALIDATION_FRACTION,
+    together: Together | None = None,
     progress: Progress | None = None,
 ) -> list[Dataset]:
     """Cross-validation: ``k`` times the same cases, each patient in the test split of exactly one fold.
 
-    Given splits are not looked at; the validation split of each fold is carved from what is not its test split.
+    Given splits are not looked at; the validation split of each fold is carved from what is not its test split. The
+    other arguments are those of ``assign_splits``.
 
     Raises:
         UsageError: when ``k`` is below 2.
@@ -103,8 +107,8 @@ def folds(
     """
     if k < 2:
         raise UsageError(f"{k} folds were asked for", remedy="use at least 2, usually 5")
-    groups = _groups(dataset, range(len(dataset)), progress)
-    _refuse_small_classes(dataset, groups, max(k, 3))
+    groups = _groups(dataset, range(len(dataset)), together, progress)
+    _refuse_folds(dataset, groups, k)
     turn = _dealt_round(groups, k, seed)
     result = []
     for fold in range(k):
@@ -112,41 +116,37 @@ def folds(
         splits: dict[int, Split] = {i: "train" for i in range(len(dataset))}
         splits |= {i: "test" for g, n in zip(groups, turn, strict=True) if n == fold for i in g.members}
         splits |= _deal(rest, {"validation": validation}, seed + fold)
-        result.append(_with_splits(dataset, splits))
+        result.append(_with_splits(dataset, splits, dealt=("test", "validation")))
     return result
 
 
-def _with_splits(dataset: Dataset, splits: Mapping[int, Split]) -> Dataset:
-    records = (
+def _with_splits(dataset: Dataset, splits: Mapping[int, Split], *, dealt: tuple[Split, ...]) -> Dataset:
+    records = tuple(
         record.model_copy(update={"split": splits.get(i, record.split)}) for i, record in enumerate(dataset.records)
     )
-    return dataset.with_records(tuple(records))
+    return Dataset(dataset.manifest.model_copy(update={"records": records, "dealt": dealt}))
 
 
-def _groups(dataset: Dataset, members: Iterable[int], progress: Progress | None) -> list[_Group]:
+def _groups(
+    dataset: Dataset, members: Iterable[int], together: Together | None, progress: Progress | None
+) -> list[_Group]:
     """What stays together, each with its stratum, in an order that does not depend on the order of records."""
     chosen = list(members)
     if not chosen:
         raise DatasetError("no case is for training", remedy="give some cases the split 'train', or remove the splits")
-    together = _together(dataset, chosen, progress)
+    together = kept_together(dataset, progress=progress) if together is None else together
+    pool = set(chosen)
     labels = _labels_of(dataset, chosen)
     groups = []
-    for indices in together:
+    for whole in together:
+        indices = tuple(i for i in whole if i in pool)
+        if not indices:
+            continue
         records = [dataset.records[i] for i in indices]
         key = records[0].patient or min(record.name for record in records)
-        groups.append(_Group(tuple(indices), key, frozenset().union(*(labels[i] for i in indices))))
+        groups.append(_Group(indices, key, frozenset().union(*(labels[i] for i in indices))))
     groups.sort(key=lambda group: group.key)
     return _with_strata(dataset, groups)
-
-
-def _together(dataset: Dataset, chosen: Sequence[int], progress: Progress | None) -> list[list[int]]:
-    if dataset.manifest.patients == "unknown":
-        found = duplicate_groups(dataset, [dataset.records[i] for i in chosen], progress=progress)
-        return [[chosen[n] for n in group] for group in found]
-    by_patient: dict[str, list[int]] = defaultdict(list)
-    for i in chosen:
-        by_patient[dataset.records[i].patient or f"\0{dataset.records[i].name}"].append(i)
-    return list(by_patient.values())
 
 
 def _labels_of(dataset: Dataset, chosen: Sequence[int]) -> dict[int, _Labels]:
@@ -220,6 +220,25 @@ def _refuse_small_classes(dataset: Dataset, groups: Sequence[_Group], needed: in
             raise TooFew(
                 f"the class {label!r} has {_count(counts[n], who)}", remedy=f"{remedy}, or leave the class out"
             )
+
+
+def _refuse_folds(dataset: Dataset, groups: Sequence[_Group], k: int) -> None:
+    """Every fold needs its own patient of every class for its test split, and two more for training and validation."""
+    who = "image" if dataset.manifest.patients == "unknown" else "patient"
+    least, of = len(groups), "there " + _are(len(groups), who)
+    if dataset.labels.kind in ("classes", "grades"):
+        counts = Counter(label for group in groups for label in group.labels)
+        rarest = min(range(len(dataset.labels.names)), key=lambda n: counts[n], default=None)
+        if rarest is not None and counts[rarest] < least:
+            least, of = counts[rarest], f"the class {dataset.labels.names[rarest]!r} has {_count(counts[rarest], who)}"
+    if least >= max(k, 3):
+        return
+    remedy = (
+        f"each fold is tested on other {who}s, so {least} folds are the most that are possible"
+        if least >= 3
+        else f"cross-validation needs at least 3 {who}s of each class; add cases"
+    )
+    raise TooFew(f"{k} folds were asked for and {of}", remedy=remedy)
 
 
 def _count(number: int, who: str) -> str:

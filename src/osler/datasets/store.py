@@ -275,7 +275,7 @@ class _Builder:
 
     def _identity(self, name: str, ref: ImageRef) -> str:
         made_of = [[str(path), self._stats_of(path)] for path in map(self.dataset.manifest.root.joinpath, ref.paths)]
-        values = [layer.value for layer in ref.layers]
+        values = [(layer.value, layer.structure) for layer in ref.layers]
         return json.dumps([name, ref.key, ref.index, ref.channel, values, made_of])
 
     def _stats_of(self, path: Path) -> list[tuple[str, int, int]]:

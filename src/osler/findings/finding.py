@@ -59,7 +59,7 @@ class Finding(_Frozen):
 
 
 class Findings(_Frozen):
-    """All findings of one study, as written to ``findings.json``."""
+    """All findings of one study, as written to ``findings.json``. ``notes`` are what the reader should check."""
 
     schema_version: int = SCHEMA_VERSION
     study: str
@@ -67,4 +67,5 @@ class Findings(_Frozen):
     task: str
     answer: str | float | list[str] | None = None
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
     not_a_medical_device: str = "Research use only. Not a medical device; not for diagnosis or treatment."

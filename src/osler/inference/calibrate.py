@@ -146,11 +146,11 @@ def _taker(predictor: Predictor, dataset: Dataset, cases: int) -> Callable[[Answ
     random = np.random.default_rng(_SEED)
 
     def take(answer: Answer[Record]) -> tuple[Array, Array]:
-        _, trace, logits = answer.usable
+        image, trace, logits = answer.usable
         record = answer.key
         if plan.task != "segment" or record.mask is None:
             return logits[None], encode(record.target, plan)
-        truth = prepare_mask(dataset.read_mask(record.mask), trace, plan)
+        truth = prepare_mask(dataset.read_mask(record.mask, onto=image), trace, plan)
         return _voxels(logits, truth, trace, -(-_VOXELS // cases), random)
 
     return take

@@ -117,32 +117,32 @@ class Predictor:
 
     def predict_many(self, studies: Sequence[Prepared]) -> list[Array]:
         """``predict`` for several studies; those of one shape go through the network together."""
-        return self._mean(studies, self.calibration.temperature)
+        return [self._probabilities(logits) for logits in self._mean(studies)]
 
     def logits(self, prepared: Prepared) -> Array:
         """Uncalibrated logits of one study, averaged over members and mirrored copies; for fitting a calibration.
 
-        With one member and no mirroring, ``probabilities(logits, plan, temperature)`` is what ``predict`` gives.
+        ``probabilities(logits, plan, temperature)`` is what ``predict`` gives.
         """
         return self.logits_many([prepared])[0]
 
     def logits_many(self, studies: Sequence[Prepared]) -> list[Array]:
         """``logits`` for several studies."""
-        return self._mean(studies, None)
+        return self._mean(studies)
 
-    def _mean(self, studies: Sequence[Prepared], temperature: float | None) -> list[Array]:
+    def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
         if not self._engines:
             raise ModelError("the predictor is not loaded", remedy="use it in a with statement")
         answers: list[Array | None] = [None] * len(studies)
         groups = _singles(studies) if self.plan.task == "segment" else _stacks(studies)
         for numbers in groups:
             stack = np.stack([studies[n].array for n in numbers])  # (B, C, *S)
-            for n, answer in zip(numbers, self._mean_of_stack(stack, temperature), strict=True):
+            for n, answer in zip(numbers, self._mean_of_stack(stack), strict=True):
                 answers[n] = answer
         return [answer for answer in answers if answer is not None]
 
-    def _mean_of_stack(self, stack: Array, temperature: float | None) -> Array:
-        """(B, C, \\*S) to (B, O) or (B, O, \\*S)."""
+    def _mean_of_stack(self, stack: Array) -> Array:
+        """(B, C, \\*S) to logits (B, O) or (B, O, \\*S)."""
         total: Array | None = None
         for logits in self._passes(stack):
             if not (np.isfinite(logits.min()) and np.isfinite(logits.max())):  # either is NaN when any value is
@@ -150,20 +150,20 @@ class Predictor:
                     "the network's answer to this study is not finite",
                     remedy="check the study's intensities against those of the training data",
                 )
-            one = logits if temperature is None else self._probabilities(logits, temperature)
-            total = one if total is None else np.add(total, one, out=total)
+            total = logits if total is None else np.add(total, logits, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
         total /= np.float32(len(self._engines) * len(self._flips))
         return total
 
-    def _probabilities(self, logits: Array, temperature: float) -> Array:
-        """(B, O[, \\*S]) to the same; of masks in place and slab by slab, because a study's logits can be large."""
+    def _probabilities(self, logits: Array) -> Array:
+        """(O[, \\*S]) to the same; of masks in place and slab by slab, because a study's logits can be large."""
+        temperature = self.calibration.temperature
         if self.plan.task != "segment":
-            return probabilities(logits, self.plan, temperature, axis=1)
-        for first in range(0, logits.shape[2], _SLAB):
-            slab = logits[:, :, first : first + _SLAB]
-            slab[...] = probabilities(slab, self.plan, temperature, axis=1)
+            return probabilities(logits, self.plan, temperature, axis=0)
+        for first in range(0, logits.shape[1], _SLAB):
+            slab = logits[:, first : first + _SLAB]
+            slab[...] = probabilities(slab, self.plan, temperature, axis=0)
         return logits
 
     def _passes(self, stack: Array) -> Iterator[Array]:

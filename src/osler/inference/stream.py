@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from osler.datasets.modality import modality_note
 from osler.datasets.preparation import Prepared, Trace, prepare
 from osler.errors import DatasetError, StudyError, UsageError
 from osler.inference.meter import Meter
@@ -39,6 +40,7 @@ class Answer(Generic[Key]):
         image: the first channel, on the source grid.
         trace: what preparation did to the grid.
         output: (O,) or (O, \\*trace.padded_shape): probabilities, or logits where those were asked for.
+        note: what the user should check about it; "" when nothing.
     """
 
     key: Key
@@ -48,6 +50,7 @@ class Answer(Generic[Key]):
     image: Image | None = None
     trace: Trace | None = None
     output: Array | None = None
+    note: str = ""
 
     @property
     def usable(self) -> tuple[Image, Trace, Array]:
@@ -68,6 +71,7 @@ class _Ready(Generic[Key]):
     prepared: Prepared
     seconds: float
     peak_mb: float
+    note: str
 
     @property
     def bytes(self) -> int:
@@ -109,7 +113,7 @@ def _load(key: Key, load: Loader, predictor: Predictor) -> _Ready[Key] | Answer[
             problem = _TOO_LARGE
     if problem:
         return Answer(key, problem, meter.seconds, meter.peak_mb)
-    return _Ready(key, images[0], prepared, meter.seconds, meter.peak_mb)
+    return _Ready(key, images[0], prepared, meter.seconds, meter.peak_mb, modality_note(images, predictor.plan))
 
 
 def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], logits: bool) -> Iterator[Answer[Key]]:
@@ -125,7 +129,7 @@ def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], log
         if isinstance(output, str):
             yield Answer(one.key, output, seconds, peak)
         else:
-            yield Answer(one.key, "", seconds, peak, one.image, one.prepared.trace, output)
+            yield Answer(one.key, "", seconds, peak, one.image, one.prepared.trace, output, one.note)
 
 
 def _outputs(predictor: Predictor, studies: Sequence[Prepared], logits: bool) -> list[Array | str]:

@@ -50,25 +50,33 @@ def focal(logits: Tensor, answer: Tensor, plan: LossPlan) -> Tensor:
     return (factor * each * (1.0 if weights is None else weights[answer])).mean()
 
 
-def dice(logits: Tensor, answer: Tensor, smooth: float = 1e-5) -> Tensor:
-    """One minus the mean soft Dice of the foreground classes, over the batch as a whole (Milletari et al. 2016).
+def dice(logits: Tensor, answer: Tensor, smooth: float = 1e-5, *, each: bool = False) -> Tensor:
+    """One minus the mean soft Dice of the foreground classes (Milletari et al. 2016).
 
-    Taking the batch as a whole keeps a patch without a structure from dominating the gradient.
+    Over the batch as a whole, large structures speak loudest. Taken of each sample, a small structure counts as much as
+    a large one; a class that a sample does not hold is then left to the cross-entropy, because its Dice is 0 whatever
+    is predicted.
 
     Args:
         logits: (B, outputs, *S), background first.
         answer: (B, *S) class indices.
+        smooth: keeps the fraction defined.
+        each: of each sample instead of the batch as a whole.
     """
     p = torch.softmax(logits.float(), 1)
-    axes = (0, *range(2, p.ndim))
+    axes = tuple(range(2, p.ndim)) if each else (0, *range(2, p.ndim))
     truth = torch.zeros_like(p).scatter_(1, answer[:, None], 1.0)
-    overlap, total = (p * truth).sum(axes), (p + truth).sum(axes)
-    return 1 - ((2 * overlap + smooth) / (total + smooth))[1:].mean()
+    overlap, total = (p * truth).sum(axes)[..., 1:], (p + truth).sum(axes)[..., 1:]
+    scores = (2 * overlap + smooth) / (total + smooth)
+    if not each:
+        return 1 - scores.mean()
+    held = (truth.sum(axes)[..., 1:] > 0).to(scores.dtype)
+    return ((1 - scores) * held).sum() / held.sum().clamp_min(1)
 
 
 def dice_cross_entropy(logits: Tensor, answer: Tensor, plan: LossPlan) -> Tensor:
     """Dice plus cross-entropy in equal parts: the first is about overlap, the second keeps probabilities honest."""
-    return dice(logits, answer) + cross_entropy(logits, answer, plan)
+    return dice(logits, answer, each=plan.dice_of == "sample") + cross_entropy(logits, answer, plan)
 
 
 def binary_cross_entropy(logits: Tensor, answer: Tensor, plan: LossPlan) -> Tensor:

@@ -175,9 +175,10 @@ HD95 = MaskMetric(
     name="hd95",
     title="95 % Hausdorff distance",
     definition=(
-        "How far the surfaces lie apart where they agree least, the worst 5 % of each surface left out. Taken "
-        "from surface voxel centre to centre in both directions; the larger of the two counts. Infinite where one"
-        " mask is empty: such cases are left out here and counted as missed or invented."
+        "The distance within which 95 % of each surface lies of the other (95th percentile Hausdorff distance). Taken "
+        "from surface voxel centre to centre in both directions; the larger of the two counts. The figure is the mean "
+        "over the cases. Infinite where one mask is empty: such cases are left out here and counted as missed or "
+        "invented."
     ),
     kinds=("mask",),
     better="lower",

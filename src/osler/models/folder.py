@@ -57,7 +57,8 @@ class Calibration(_Frozen):
 
 
 class DataSummary(_Frozen):
-    """On what the model was trained and measured: counts, never names.
+    """On what the model was trained and measured: counts, never names. ``split_by`` "given": the split that it was
+    measured on came with the data.
 
     ``seen`` and ``seen_patients`` are salted SHA-256 of the content of each training and calibration case and of each
     such patient's identifier, so that evaluation can leave out what the model has seen.
@@ -69,7 +70,7 @@ class DataSummary(_Frozen):
     validation: int = 0
     test: int = 0
     patients: int | None = None
-    split_by: Literal["patient", "image"] = "patient"
+    split_by: Literal["patient", "image", "given"] = "patient"
     salt: str = ""
     seen: tuple[str, ...] = ()
     seen_patients: tuple[str, ...] = ()

@@ -11,57 +11,86 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from osler.errors import OutputExists, StorageError
+from osler.errors import NotWritable, OutputExists, StorageError
 from osler.findings.finding import Findings
 from osler.studies.formats import write_image
 from osler.studies.geometry import Array
 from osler.studies.image import Image
 
-__all__ = ["SummaryRow", "ensure_free", "mask_name", "put", "write_study", "write_summary"]
+__all__ = ["SummaryRow", "ensure_free", "mask_name", "output_folder", "put", "write_study", "write_summary"]
 
 _PICTURES = {"raster", "npz"}
 _OURS = ("findings.json", "mask.nii.gz", "mask.png", "overlay.png")
 _FIXED = ("study", "status", "seconds", "peak_mb")
+_NOTE = "note"
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One study's row. ``status`` is ``ok`` or ``failed: <reason>``; ``cells`` are the columns of the task."""
+    """One study's row. ``status`` is ``ok`` or ``failed: <reason>``; ``cells`` are the columns of the task; ``note`` is
+    what the user should check."""
 
     study: str
     status: str
     seconds: float
     peak_mb: float
     cells: Mapping[str, str | float] = field(default_factory=dict)
+    note: str = ""
 
 
 def ensure_free(output: Path, studies: Iterable[str], *, force: bool) -> None:
-    """Look before any work is done whether something would be overwritten, and make the folder.
+    """Look before any work is done whether something would be overwritten.
 
     Raises:
         OutputExists: naming the first study (or the summary) whose result exists, unless ``force``.
-        StorageError: when ``output`` cannot be a writable folder.
     """
-    if not force:
-        for study in studies:
-            if any((output / study / name).exists() for name in _OURS):
-                raise OutputExists(
-                    f"{output / study} holds results already", remedy="give another --output, or --force to overwrite"
-                )
-        if (output / "summary.csv").exists():
+    if force:
+        return
+    for study in studies:
+        if any((output / study / name).exists() for name in _OURS):
             raise OutputExists(
-                f"{output / 'summary.csv'} exists already", remedy="give another --output, or --force to overwrite"
+                f"{output / study} holds results already", remedy="give another --output, or --force to overwrite"
             )
+    if (output / "summary.csv").exists():
+        raise OutputExists(
+            f"{output / 'summary.csv'} exists already", remedy="give another --output, or --force to overwrite"
+        )
+
+
+@contextmanager
+def output_folder(output: Path | None) -> Iterator[None]:
+    """Make a folder for what is done meanwhile; when that fails, the folders that were made and are empty go again.
+
+    Args:
+        output: with its parents; None makes nothing.
+
+    Raises:
+        StorageError: before anything is done, when ``output`` cannot be a writable folder.
+    """
+    if output is None:
+        yield
+        return
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]  # the deepest first
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _storage(output, error) from error
+        raise StorageError.of(error, output) from error
     if not os.access(output, os.W_OK):
-        raise StorageError(f"{output} is not writable", remedy="give another --output")
+        raise NotWritable(
+            f"cannot write {output}: there is no permission to write there", remedy="give another --output"
+        )
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
 
 
 def mask_name(image: Image) -> str:
@@ -94,7 +123,7 @@ def write_study(
         for name in _OURS:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise _storage(folder, error) from error
+        raise StorageError.of(error, folder) from error
     written = []
     if mask is not None:
         written.append(folder / mask_name(image))
@@ -110,18 +139,21 @@ def write_study(
 def write_summary(path: Path, rows: Sequence[SummaryRow], *, columns: Sequence[str] = ()) -> None:
     """Write ``summary.csv``: the fixed columns, then the task's in the order in which studies bring them.
 
-    ``columns`` are the task's where no study brings any because all failed.
+    ``columns`` are the task's where no study brings any because all failed. The last column is ``note`` where there is
+    one to make.
 
     Raises:
         StorageError: when the disk is full or the place not writable.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row.cells)) or columns
+    noted = any(row.note for row in rows)
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow([*_FIXED, *columns])
+    table.writerow([*_FIXED, *columns, *([_NOTE] if noted else [])])
     for row in rows:
         fixed = [row.study, " ".join(row.status.split()), f"{row.seconds:.3f}", f"{row.peak_mb:.0f}"]
-        table.writerow([*fixed, *(_cell(row.cells.get(column, "")) for column in columns)])
+        cells = [_cell(row.cells.get(column, "")) for column in columns]
+        table.writerow([*fixed, *cells, *([row.note] if noted else [])])
     put(path, stream.getvalue().encode())
 
 
@@ -137,12 +169,8 @@ def put(path: Path, data: bytes) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise _storage(path, error) from error
+        raise StorageError.of(error, path) from error
 
 
 def _cell(value: str | float) -> str:
     return value if isinstance(value, str) else str(round(value, 6))
-
-
-def _storage(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"cannot write {path}: {error.strerror}", remedy="free space or choose another --output")

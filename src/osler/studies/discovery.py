@@ -2,10 +2,14 @@
 
 Rules:
 - A file is a study, whatever its suffix: one that cannot be read is reported, not passed over.
-- A folder that directly holds DICOM files of one series is one study, named as the folder. When its DICOM files are
-  single images without a position in the patient (X-rays, ultrasound), or each of another series, each is a study.
-- Any other folder gives every study below it: series folders, and files of a known format; other files are passed
-  over there (notes, tables), as are hidden ones.
+- The DICOM files of a folder and below are grouped by their headers (``formats.dicom_index``): every volume is a study,
+  and every single image (X-ray, ultrasound) and film. Localizers beside a volume of their series are left out. A series
+  that is alone in its folder is named as the folder, a single image among others as its file, any other as the folder
+  with what tells it apart. A lone file that states no series, as one that only has a DICOM file's suffix, is named as
+  the file.
+- Any folder gives every study below it: DICOM, and files of a known format; other files are passed over there (notes,
+  tables, DICOM objects that are no images), as are hidden ones. A DICOM file that cannot be read is a study of its own,
+  so that reading it says why, unless its folder holds one series: then it spoils that.
 - ``x_0000.nii.gz``, ``x_0001.nii.gz`` ... are the channels of the study ``x``. Naming one of them takes its siblings
   from the same folder along.
 - A study is named as its file without the extension, or as its folder. Where two have one name, the names of their
@@ -14,18 +18,22 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osler.errors import PathNotFound, UsageError
-from osler.studies.formats import dicom, sniff
+from osler.studies.formats import read_image, sniff
 from osler.studies.formats.base import stem_of
+from osler.studies.formats.dicom_index import DicomImage, DicomIndex, DicomSeries, index_files, index_folder
+from osler.studies.image import Image
 
 __all__ = ["Found", "channel_of", "find_studies"]
 
+_VOLUMES = ("nifti", "nrrd", "metaimage")
 _CHANNEL = re.compile(r"(?P<study>.+)_(?P<channel>\d{4})")
 
 
@@ -37,10 +45,16 @@ class Found:
         name: unique among what was found together; safe as a file name.
         paths: per channel, in order: what ``read_image`` takes. Channels of nnU-Net names are "0000", "0001" ...;
             a study of one image has the channel "image".
+        keys: per channel that needs one, the key of ``read_image``.
     """
 
     name: str
     paths: Mapping[str, Path]
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, channel: str) -> Image:
+        """Read the image of a channel; see ``read_image``."""
+        return read_image(self.paths[channel], key=self.keys.get(channel))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -57,23 +71,32 @@ def find_studies(paths: Sequence[str | Path]) -> list[Found]:
     """
     if not paths:
         raise UsageError("no study was named", remedy="name a file or a folder")
-    found: dict[tuple[Path, ...], Found] = {}
+    found: dict[tuple[object, ...], Found] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
-        for study in _group([path]) if path.is_file() else _in_folder(path):
-            found.setdefault(tuple(file.resolve() for file in study.files), study)
+        for study in _of_file(path) if path.is_file() else _in_folder(path):
+            found.setdefault((*(file.resolve() for file in study.files), *study.keys.values()), study)
     return _uniquely_named(list(found.values()))
 
 
 def channel_of(path: Path) -> tuple[str, str] | None:
     """Study and channel of a name such as ``x_0001.nii.gz``: ("x", "0001"); None for other names."""
     match = _CHANNEL.fullmatch(stem_of(path))
-    return (match["study"], match["channel"]) if match and sniff(path) == "nifti" else None
+    return (match["study"], match["channel"]) if match and sniff(path) in _VOLUMES else None
+
+
+def _of_file(path: Path) -> list[Found]:
+    """A file is one study, but for a DICOM file that holds several volumes."""
+    if sniff(path) == "dicom":
+        index = index_files((path,))
+        if len(index.images) > 1:
+            return [study for several in _of_dicom(index).values() for study in several]
+    return _group([path])
 
 
 def _in_folder(folder: Path) -> list[Found]:
-    found = list(_walk(folder))
+    found = list(_walk(folder, _of_dicom(index_folder(folder))))
     if not found:
         raise UsageError(
             f"{folder} holds no studies", remedy="name a folder with NIfTI, DICOM, PNG, JPEG, TIFF or NPZ files"
@@ -81,25 +104,58 @@ def _in_folder(folder: Path) -> list[Found]:
     return found
 
 
-def _walk(folder: Path) -> Iterator[Found]:
+def _walk(folder: Path, dicom: Mapping[Path, list[Found]]) -> Iterator[Found]:
+    """Studies of a folder and below; those of DICOM where their first file lies."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    yield from dicom.get(folder, [])
     files = [entry for entry in entries if entry.is_file()]
-    kinds = {file: sniff(file) for file in files}
-    series = [file for file, kind in kinds.items() if kind == "dicom"]
-    if series:
-        yield from _of_series(folder, series)
-    yield from _group([file for file, kind in kinds.items() if kind not in (None, "dicom")])
+    yield from _group([file for file in files if sniff(file) not in (None, "dicom")])
     for entry in entries:
         if entry.is_dir() and not folder.resolve().is_relative_to(entry.resolve()):  # a link to above has no end
-            yield from _walk(entry)
+            yield from _walk(entry, dicom)
 
 
-def _of_series(folder: Path, files: list[Path]) -> list[Found]:
-    keys = dicom.series_keys(folder)
-    of_series = Counter(keys.values())
-    if len(files) > 1 and all(not positioned or of_series[uid, positioned] == 1 for uid, positioned in keys.values()):
-        return [Found(stem_of(file), {"image": file}) for file in files]
-    return [Found(folder.resolve().name, {"image": folder})]
+def _of_dicom(index: DicomIndex) -> dict[Path, list[Found]]:
+    """The studies of an index by the folder of their first file."""
+    studies: dict[Path, list[Found]] = defaultdict(list)
+    holders = Counter(folder for series in index.series for folder in {file.parent for file in series.files})
+    for file in index.unreadable:
+        if holders[file.parent] != 1:
+            studies[file.parent].append(Found(stem_of(file), {"image": file}))
+    for series in index.series:
+        volumes = [image for image in series.images if not image.localizer] or list(series.images)
+        for image in volumes:
+            place = image.files[0].parent
+            alone = len(series.images) == 1 or volumes == [image]
+            studies[place].append(_found(image, series, holders, alone=alone))
+    return {folder: sorted(several, key=_first_file) for folder, several in studies.items()}
+
+
+def _first_file(study: Found) -> str:
+    return str(study.files[0])
+
+
+def _found(image: DicomImage, series: DicomSeries, holders: Mapping[Path, int], *, alone: bool) -> Found:
+    """How an image is named and read: by its folder, its file, or a folder and a key."""
+    folders = {file.parent for file in image.files}
+    folder = next(iter(folders)) if len(folders) == 1 else Path(os.path.commonpath(folders))
+    if len(image.files) == 1 and (image.stack is None or len(series.files) == 1 or len(image.stack.slices) == 1):
+        file = image.files[0]
+        if len(series.images) == 1 and holders[folder] == 1 and image.headers[file].get("SeriesInstanceUID"):
+            return Found(folder.resolve().name, {"image": folder})
+        single = len(series.images) == 1 or len(series.files) > 1
+        return Found(
+            stem_of(file) if single else f"{stem_of(file)}-{image.label}",
+            {"image": file},
+            {} if single else {"image": image.key},
+        )
+    name = folder.resolve().name
+    if alone and len(folders) == 1 and holders[folder] == 1:
+        return Found(name, {"image": folder})
+    number = f"series{series.number}" if series.number is not None else series.id
+    shared = max(holders[one] for one in folders) > 1
+    parts = [name, *([number] if shared else []), *([image.label] if image.label and not alone else [])]
+    return Found("-".join(parts), {"image": folder}, {"image": image.key})
 
 
 def _group(files: Sequence[Path]) -> list[Found]:

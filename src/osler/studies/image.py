@@ -35,10 +35,12 @@ class Image:
         affine: (4, 4), index to RAS+ mm. ``PICTURE_AFFINE`` for a picture without geometry.
         modality: DICOM modality code ("CT", "MR", "US", "DX", ...), "" when it is not known.
         spacing_known: False when one unit of the affine is a pixel and not a millimetre.
-        units: "HU" for CT in Hounsfield units, else "".
+        units: UCUM unit of the values ("HU" of CT in Hounsfield units, "g/mL{SUVbw}" of PET in SUV), "" when not known.
         window: (centre, width) suggested by the file for display, if any.
         orientation_known: False when nothing says where left and right are (pictures, NIfTI with both codes 0); such
             an image is never marked with letters.
+        notes: what a user should know about how it was read, e.g. that the gantry was tilted; nothing that identifies.
+        curve: how values become brightness where a window is not enough (a VOI LUT): (inputs, outputs from 0 to 1).
 
     Raises:
         GeometryError: when the shapes do not fit or the affine is not invertible or not finite.
@@ -52,6 +54,8 @@ class Image:
     window: tuple[float, float] | None = None
     source: Source = field(default_factory=Source, repr=False)
     orientation_known: bool = True
+    notes: tuple[str, ...] = ()
+    curve: tuple[Array, Array] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:

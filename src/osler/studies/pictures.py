@@ -16,7 +16,7 @@ import numpy as np
 
 from osler.studies.geometry import Array
 from osler.studies.image import Image
-from osler.studies.views import View, middle_view, through_window, views_of, window_of
+from osler.studies.views import View, middle_view, through_curve, through_window, views_of, window_of
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -65,6 +65,7 @@ def overlay(
         GridMismatch: when a mask's shape is not the image's.
     """
     names = _named_values(labels, mask, truth)
+    image = through_curve(image)
     window = window_of(image, mask)
     views = views_of(image, mask, truth)
     scale = _scale_of(views)
@@ -97,6 +98,7 @@ def tile(
     Raises:
         GridMismatch: when the mask's shape is not the image's.
     """
+    image = through_curve(image)
     window = window_of(image, mask)
     view = middle_view(image, mask, focus=focus, frames=_framed(image, boxes))
     names = _named_values(labels, mask, None)
@@ -280,7 +282,9 @@ def _footer(
 ) -> list[tuple[str, int, tuple[int, int, int]]]:
     """(text, size, colour) of each line below them: how the picture is to be read."""
     notes = []
-    if views[0].pixels.ndim == 2:
+    if image.curve is not None:
+        notes.append("Shown through the file's own brightness curve (VOI LUT)")
+    elif views[0].pixels.ndim == 2:
         notes.append(f"Window: centre {window[0]:.5g}, width {window[1]:.5g}{' HU' if image.units == 'HU' else ''}")
     unknown = ["orientation"] * (views[0].letters is None) + ["pixel size"] * (not image.spacing_known)
     if unknown:

@@ -7,7 +7,7 @@ as its file has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from osler.errors import GridMismatch
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform
 from osler.studies.image import Image
 
-__all__ = ["View", "middle_view", "through_window", "views_of", "window_of"]
+__all__ = ["View", "middle_view", "through_curve", "through_window", "views_of", "window_of"]
 
 _OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
 _DISPLAY = "LPI"  # to the viewer's right, down (or back), down
 _PLANES = ((2, 0, 1, "axial"), (1, 0, 2, "coronal"), (0, 1, 2, "sagittal"))  # fixed axis, across, down
 _SOFT_TISSUE, _LUNG = (40.0, 400.0), (-600.0, 1500.0)
+_BRIGHTNESS = (127.5, 255.0)
 _TOO_WIDE = 1.5  # file's window over percentile window
 _THIN = 0.2  # planes of a thin stack whose short side is under this share of the longest one's long side are left out
 _SAMPLE = 1_000_000  # voxels that percentiles are taken from
@@ -98,6 +99,8 @@ def window_of(image: Image, mask: Array | None = None) -> tuple[float, float]:
     unless it is much wider than what the image holds (MR scanners often write the whole range of the stored type), and
     in its place the 0.5th to 99.5th percentile.
     """
+    if image.curve is not None and image.window == _BRIGHTNESS:
+        return _BRIGHTNESS
     if image.modality == "CT" or image.units == "HU":
         if image.window is not None:
             return image.window
@@ -118,6 +121,19 @@ def _percentile_window(image: Image) -> tuple[float, float]:
     if high <= low:  # almost everything is one value
         low, high = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
     return float(low + high) / 2, max(float(high - low), 1e-6)
+
+
+def through_curve(image: Image) -> Image:
+    """An image whose file says by a curve how values become brightness: its values are brightness from 0 to 255 then.
+
+    Any other image is given back as it is; a second time changes nothing.
+    """
+    if image.curve is None or image.array.shape[0] != 1:
+        return image
+    inputs, outputs = image.curve
+    shown = np.interp(image.array, inputs, np.multiply(outputs, 255)).astype(np.float32)
+    straight = (np.array([0.0, 255.0]), np.array([0.0, 1.0]))
+    return replace(image, array=shown, window=_BRIGHTNESS, curve=straight)
 
 
 def through_window(pixels: Array, window: tuple[float, float]) -> Array:

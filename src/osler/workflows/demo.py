@@ -12,6 +12,7 @@ from osler.progress import CancelToken, Progress, Silent
 from osler.workflows.evaluate import Evaluated, evaluate
 from osler.workflows.inspect import inspect
 from osler.workflows.predict import Predictions, predict
+from osler.workflows.settings import budget_seconds
 from osler.workflows.train import TrainResult, train
 
 __all__ = ["DemoResult", "demo"]
@@ -90,6 +91,7 @@ def demo(
 
     progress, cancel = progress or Silent(), cancel or CancelToken()
     folder = Path(output)
+    budget_seconds(budget)  # a mistake is told before anything is written
     _make_room(folder, force=force)
     data, others, study = folder / "chest", folder / "other-patients", folder / _NEW_STUDY
     progress.start(_WRITING, None)

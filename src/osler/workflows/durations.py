@@ -21,8 +21,10 @@ def parse_duration(text: str) -> float:
     match = _FORM.fullmatch(text.strip().lower().replace(" ", ""))
     parts = {} if match is None else {unit: value for unit, value in match.groupdict().items() if value}
     seconds = sum(float(value) * _SECONDS[unit] for unit, value in parts.items())
-    if not parts or seconds <= 0:
+    if not parts:
         raise UsageError(f"{text!r} is not a duration", remedy="write it as 90s, 15m or 1h30m")
+    if seconds <= 0:
+        raise UsageError(f"{text!r} is not a duration above zero", remedy="write it as 90s, 15m or 1h30m")
     return seconds
 
 

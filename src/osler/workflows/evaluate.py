@@ -9,6 +9,7 @@ from typing import Any
 
 from osler.assurance.evaluation import Evaluation
 from osler.assurance.page import write_page
+from osler.assurance.results import SplitBy
 from osler.assurance.wording import headline_sentences
 from osler.datasets.dataset import Dataset
 from osler.datasets.identity import content_digest, patient_digest
@@ -20,6 +21,7 @@ from osler.inference.engines import DEFAULT_ENGINE, Precision
 from osler.inference.predictor import Predictor
 from osler.models.folder import DataSummary, Model
 from osler.progress import CancelToken, Progress, Silent
+from osler.report.files import output_folder
 from osler.workflows.matching import match_labels
 from osler.workflows.measure import Measured, evaluate_records
 
@@ -106,6 +108,8 @@ def evaluate(
         ModelError: when the model is damaged, or for another task or other labels.
         OutputExists: before any work, when the page would be overwritten.
         TooFew: when no case is left to measure on.
+        Unknown, MissingExtra: when the engine cannot be had.
+        StorageError: when the disk is full or ``output`` cannot be written.
         DatasetError, UsageError: when the data set cannot be used.
         Cancelled: when a stop was asked for.
     """
@@ -117,28 +121,31 @@ def evaluate(
     match_labels(data.labels, model.plan.labels)
     sink, token = progress or Silent(), cancel or CancelToken()
     chosen = _chosen(data, split)
-    seen, unseen = part_seen(data, chosen, model.info.data, progress=sink, cancel=token)
-    if not include_seen and not unseen:
-        raise TooFew(
-            f"the model was trained or calibrated on all {len(chosen)} cases, so nothing is left to measure it on",
-            remedy="bring cases of other patients; --include-seen measures on these, which is too kind to the model",
-        )
-    records = chosen if include_seen else unseen
-    with Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads) as predictor:
-        measured = evaluate_records(predictor, data, records, progress=sink, cancel=token)
-    evaluation = measured.evaluation
-    if seen:
-        note = _seen_note(len(seen), included=include_seen)
-        evaluation = evaluation.model_copy(update={"notes": (note, *evaluation.notes)})
-    page = None
-    if place is not None:
-        page = write_page(
-            evaluation,
-            place,
-            facts=_facts(model, len(seen), include_seen, engine),
-            intended_use=model.info.intended_use,
-            pictures=measured.pictures,
-        )
+    predictor = Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads)
+    with predictor, output_folder(place):
+        seen, unseen = part_seen(data, chosen, model.info.data, progress=sink, cancel=token)
+        if not include_seen and not unseen:
+            raise TooFew(
+                f"the model was trained or calibrated on all {len(chosen)} cases, so nothing is left to measure it on",
+                remedy="bring cases of other patients; --include-seen measures on these, which flatters the model",
+            )
+        records = chosen if include_seen else unseen
+        given = split is not None or _holds_the_given_test_split(model, len(seen), include_seen)
+        split_by: SplitBy | None = "given" if given else None
+        measured = evaluate_records(predictor, data, records, split_by=split_by, progress=sink, cancel=token)
+        evaluation = measured.evaluation
+        if seen:
+            note = _seen_note(len(seen), included=include_seen)
+            evaluation = evaluation.model_copy(update={"notes": (note, *evaluation.notes)})
+        page = None
+        if place is not None:
+            page = write_page(
+                evaluation,
+                place,
+                facts=_facts(model, len(seen), include_seen, engine),
+                intended_use=model.info.intended_use,
+                pictures=measured.pictures,
+            )
     return Evaluated(evaluation, len(seen), include_seen, measured.failed, page)
 
 
@@ -168,6 +175,11 @@ def part_seen(
         sink.advance(_STAGE)
     sink.finish(_STAGE)
     return seen, unseen
+
+
+def _holds_the_given_test_split(model: Model, seen: int, include_seen: bool) -> bool:
+    """Whether these are what is left of the data that the model was trained on, whose test split came with them."""
+    return seen > 0 and not include_seen and model.info.data.split_by == "given"
 
 
 def _content_in(dataset: Dataset, record: Record, salt: str, cases: set[str]) -> bool:

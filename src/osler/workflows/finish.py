@@ -21,6 +21,7 @@ from osler.datasets.dataset import Dataset
 from osler.datasets.identity import content_digest, patient_digest
 from osler.datasets.manifest import Record, Split
 from osler.datasets.plan import Plan
+from osler.datasets.split_report import split_by
 from osler.inference.calibrate import collect, fit, join
 from osler.inference.predictor import Predictor
 from osler.models.folder import Calibration, DataSummary, Member, Model, ModelInfo, seal
@@ -140,24 +141,31 @@ def _export(trained: Sequence[Trained], plan: Plan, staging: Path, progress: Pro
     return members
 
 
+def _together(trained: Sequence[Trained]) -> list[tuple[int, ...]]:
+    """Numbers of the members that answer together about cases that none of them has seen: those of one fold."""
+    folds = sorted({-1 if member.fold is None else member.fold for member in trained})
+    return [tuple(n for n, m in enumerate(trained) if (-1 if m.fold is None else m.fold) == fold) for fold in folds]
+
+
 def _calibrate(model: Model, trained: Sequence[Trained]) -> Calibration:
-    """Each member on the validation cases that it did not learn from, all together."""
+    """The members of each fold on the validation cases that they did not learn from, all together."""
     collected = []
-    for number, member in enumerate(trained):
-        with Predictor(model, members=(number,)) as predictor:
-            collected.append(collect(predictor, member.dataset, member.records("validation")))
+    for numbers in _together(trained):
+        first = trained[numbers[0]]
+        with Predictor(model, members=numbers) as predictor:
+            collected.append(collect(predictor, first.dataset, first.records("validation")))
     return fit(model.plan, join(collected))
 
 
 def _evaluate(
     model: Model, trained: Sequence[Trained], *, mirror: bool, progress: Progress
 ) -> tuple[Evaluation | None, dict[str, bytes]]:
-    """Each member on the test cases of its own fold, which it has never seen, all together in one evaluation."""
+    """The members of each fold on its test cases, which they have never seen, all together in one evaluation."""
     with ExitStack() as stack:
         parts = [
-            Part(stack.enter_context(Predictor(model, members=(number,), mirror=mirror)), member.dataset, records)
-            for number, member in enumerate(trained)
-            if (records := member.records("test"))
+            Part(stack.enter_context(Predictor(model, members=numbers, mirror=mirror)), first.dataset, records)
+            for numbers in _together(trained)
+            if (records := (first := trained[numbers[0]]).records("test"))
         ]
         if not parts:
             return None, {}
@@ -183,7 +191,7 @@ def _summary(trained: Sequence[Trained]) -> DataSummary:
         validation=counts["validation"],
         test=counts["test"],
         patients=len(everyone) if known else None,
-        split_by="patient" if known else "image",
+        split_by=split_by(first),
         salt=salt,
         seen=tuple(sorted(content_digest(dataset, record, salt) for dataset, record in seen.values())),
         seen_patients=tuple(sorted(patient_digest(patient, salt) for patient in patients)) if known else (),
@@ -202,14 +210,17 @@ def _facts(model: Model, trained: Sequence[Trained]) -> dict[str, str]:
     network = plan.network
     facts = {
         "Trained on": f"{data.train} cases of {data.name}; calibrated on {data.validation}, measured on {data.test}",
-        "Split by": data.split_by,
+        "Split": "as it came with the data" if data.split_by == "given" else f"by {data.split_by}",
         "Network": f"{network.family}, filters {', '.join(map(str, network.features))}; patch {plan.patch}",
         "Training": f"{', '.join(str(t.outcome.steps) for t in trained)} steps of {plan.batch}, seed {plan.seed}",
         "Calibration": f"temperature {calibration.temperature:.3f} from {calibration.cases} cases",
     }
-    if len(trained) > 1:
-        facts["Cross-validation"] = f"{len(trained)} folds; each case was measured by the member that had not seen it"
-        facts["Trained on"] = f"{data.name}, {len(trained)} folds of about {data.train} training cases"
+    folds = len(_together(trained))
+    if len(trained) > folds:
+        facts["Ensemble"] = f"{len(trained) // folds} networks from different seeds; their answers are averaged"
+    if folds > 1:
+        facts["Cross-validation"] = f"{folds} folds; each case was measured by the members that had not seen it"
+        facts["Trained on"] = f"{data.name}, {folds} folds of about {data.train} training cases"
     return facts
 
 

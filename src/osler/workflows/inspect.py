@@ -12,7 +12,7 @@ from osler.datasets.facts import CaseFacts, look
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.inspection import BUDGET_S, CleaningReport, Inspection, study_rows
 from osler.datasets.labels import LabelSet
-from osler.datasets.layouts import open_dataset
+from osler.datasets.layouts import list_dataset
 from osler.datasets.layouts.files import reference
 from osler.datasets.manifest import Manifest, Record
 from osler.datasets.measure import choose, fingerprint_of
@@ -103,7 +103,7 @@ def inspect(
 def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple[Dataset, Problem | None]:
     """The dataset; where nothing says what its studies show, the studies with that as a problem."""
     try:
-        return open_dataset(path, task=task, patient=patient, check=False), None
+        return list_dataset(path, task=task, patient=patient), None
     except (NoLabels, UnknownLayout, TooFew) as error:
         if task is not None or not Path(path).is_dir():
             raise
@@ -244,7 +244,7 @@ def _make_place(folder: Path, names: Sequence[str], *, force: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot make {folder}: {error.strerror}", remedy="give another folder") from error
+        raise StorageError.of(error, folder) from error
 
 
 def _write_cleaned(found: Inspection, dataset: Dataset, folder: Path) -> Inspection:

@@ -5,6 +5,7 @@ Answers of a few numbers are kept until the end; a mask is scored as soon as it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,12 +65,14 @@ class Part:
 
 @dataclass
 class _Kept:
-    """What is kept of each case until the end: ``truths`` and ``outputs``, or ``scores`` of masks."""
+    """What is kept of each case until the end: ``truths`` and ``outputs``, or ``scores`` of masks; and how many cases
+    each thing to check is about."""
 
     records: list[Record] = field(default_factory=list)
     truths: list[Array] = field(default_factory=list)
     outputs: list[Array] = field(default_factory=list)
     scores: list[CaseScores] = field(default_factory=list)
+    doubts: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -172,6 +175,7 @@ def _keep(kept: _Kept, answer: Answer[Record], dataset: Dataset, matching: Match
             kept.truths.append(matching.target(record.target))
             kept.outputs.append(output)
         kept.records.append(record)
+        kept.doubts.update([answer.note] if answer.note else [])
     except (StudyError, DatasetError) as error:
         kept.failed[record.name] = error.problem
 
@@ -180,7 +184,7 @@ def _truth(record: Record, image: Image, dataset: Dataset, matching: Matching) -
     """(I, J[, K]) with the model's values."""
     if record.mask is None:
         raise StudyError(f"{record.name} has no mask")
-    mask = dataset.read_mask(record.mask)
+    mask = dataset.read_mask(record.mask, onto=image)
     difference = grid_difference(image, mask)
     if difference:
         raise GridMismatch(f"the mask does not lie on the image's grid: {difference}", remedy="resample it first")
@@ -217,6 +221,7 @@ def _noted(evaluation: Evaluation, kept: _Kept, matching: Matching) -> Evaluatio
         rest = len(kept.failed) - 5
         more = f"; and {rest} more" if rest > 0 else ""
         notes.append(f"{len(kept.failed)} cases could not be used and are in no figure ({listed}{more}).")
+    notes += [f"In {count} of {len(kept.records)} cases {doubt}." for doubt, count in kept.doubts.items()]
     if matching.absent:
         notes.append(f"No case of these data is labelled {', '.join(matching.absent)}, which the model knows.")
     return evaluation.model_copy(update={"notes": tuple(notes)})

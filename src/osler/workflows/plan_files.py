@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from osler.datasets.plan import Plan
+from osler.datasets.plan_checks import check_plan_fields
 from osler.errors import PathNotFound, PlanError
 
 __all__ = ["describe_plan", "read_plan"]
@@ -37,9 +38,11 @@ def read_plan(path: str | Path | None) -> tuple[Plan | None, dict[str, Any]]:
         raise PlanError(f"{path} is not a JSON object", remedy='write {"field": value}')
     if {"task", "network", "grid", "patch"} <= set(raw):
         try:
-            return Plan.model_validate(raw), {}
+            plan = Plan.model_validate(raw)
         except ValueError as error:
             raise PlanError(f"{path} is no plan of this Osler ({error})", remedy="train without --plan") from error
+        check_plan_fields(plan)
+        return plan, {}
     return None, dict(_dotted(raw))
 
 

@@ -20,16 +20,16 @@ from osler.inference.predictor import Predictor
 from osler.inference.stream import Answer, stream
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
-from osler.report.files import SummaryRow, ensure_free, write_study, write_summary
+from osler.report.files import SummaryRow, ensure_free, output_folder, write_study, write_summary
 from osler.report.pictures import picture_of
 from osler.studies.discovery import Found, find_studies
-from osler.studies.formats import read_image
 from osler.studies.image import Image
 
 __all__ = ["PredictedStudy", "Predictions", "predict", "read_channels"]
 
 _STAGE = "predicting"
 _MOST_FAILED = 20  # named in the summary; the table has them all
+_MOST_NAMED = 3  # in a note about several studies
 _NOT_REACHED = "not reached: the run was stopped"
 
 
@@ -46,6 +46,7 @@ class PredictedStudy:
         findings: None when it failed.
         mask: on the study's source grid, the data set's values; only when nothing was written to disk.
         files: what was written.
+        notes: what the user should check about it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PredictedStudy:
     findings: Findings | None = None
     mask: Image | None = None
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Predictions(Sequence[Findings]):
@@ -96,12 +98,22 @@ class Predictions(Sequence[Findings]):
         reasons = {s.name: s.status.removeprefix("failed: ") for s in self.studies if s.findings is None}
         return {**reasons, **dict.fromkeys(self.unreached, _NOT_REACHED)}
 
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """What to check, with the names of the studies that it is about."""
+        found: dict[str, list[str]] = {}
+        for study in self.studies:
+            for note in study.notes:
+                found.setdefault(note, []).append(study.name)
+        return found
+
     def summary(self) -> list[str]:
         """Lines for a person."""
         total = len(self.studies) + len(self.unreached)
         lines = [f"{len(self)} of {total} {'study' if total == 1 else 'studies'} predicted"]
         if self.output is not None:
             lines.append(f"results in {self.output}, as a table in {self.output / 'summary.csv'}")
+        lines += [f"note on {_listed(names)}: {note}" for note, names in self.notes.items()]
         failed = list(self.failed.items())
         lines += [f"failed: {name}: {reason}" for name, reason in failed[:_MOST_FAILED]]
         return lines if len(failed) <= _MOST_FAILED else [*lines, f"and {len(failed) - _MOST_FAILED} more failed"]
@@ -115,6 +127,7 @@ class Predictions(Sequence[Findings]):
                 for s in self.studies
             ],
             "failed": self.failed,
+            "notes": self.notes,
         }
 
 
@@ -148,29 +161,42 @@ def predict(
     Raises:
         PathNotFound, UsageError: when a path does not exist or holds no study.
         OutputExists: before any work, when a result would be overwritten.
+        Unknown, MissingExtra: when the engine cannot be had; nothing was written then.
         ModelError: when the model folder is damaged.
-        StorageError: when the disk is full.
+        StorageError: when the disk is full or ``output`` cannot be written.
     """
     model = model if isinstance(model, Model) else Model.open(model)
     found = find_studies([paths] if isinstance(paths, str | os.PathLike) else list(paths))
     place = None if output is None else Path(output)
     if place is not None:
         ensure_free(place, [study.name for study in found], force=force)
-    sink = progress or Silent()
+    predictor = Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads)
+    with predictor, output_folder(place):
+        done = _predict_all(predictor, found, place, progress or Silent(), cancel)
+    return Predictions(done, unreached=[study.name for study in found[len(done) :]], output=place)
+
+
+def _predict_all(
+    predictor: Predictor, found: Sequence[Found], place: Path | None, sink: Progress, cancel: CancelToken | None
+) -> list[PredictedStudy]:
+    """All studies; the table is written also when something stops the work in between."""
+    plan = predictor.plan
     done: list[PredictedStudy] = []
     sink.start(_STAGE, len(found), "studies")
     try:
-        with Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads) as predictor:
-            sources = ((study, partial(read_channels, study, model.plan)) for study in found)
-            for answer in stream(predictor, sources, cancel=cancel):
-                done.append(_finish(predictor, answer, place))
-                _tell(sink, done[-1])
+        sources = ((study, partial(read_channels, study, plan)) for study in found)
+        for answer in stream(predictor, sources, cancel=cancel):
+            done.append(_finish(predictor, answer, place))
+            _tell(sink, done[-1])
     finally:
         if place is not None and done:
-            rows = [SummaryRow(one.name, one.status, one.seconds, one.peak_mb, one.cells) for one in done]
-            write_summary(place / "summary.csv", rows, columns=DECODERS[model.plan.task].columns(model.plan))
+            rows = [
+                SummaryRow(one.name, one.status, one.seconds, one.peak_mb, one.cells, "; ".join(one.notes))
+                for one in done
+            ]
+            write_summary(place / "summary.csv", rows, columns=DECODERS[plan.task].columns(plan))
         sink.finish(_STAGE)
-    return Predictions(done, unreached=[study.name for study in found[len(done) :]], output=place)
+    return done
 
 
 def read_channels(found: Found, plan: Plan) -> list[Image]:
@@ -183,9 +209,9 @@ def read_channels(found: Found, plan: Plan) -> list[Image]:
         StudyError: when one cannot be read.
     """
     if set(found.paths) == set(plan.channels):
-        return [read_image(found.paths[name]) for name in plan.channels]
+        return [found.read(name) for name in plan.channels]
     if len(found.paths) == 1 and len(plan.channels) > 1:  # one file that holds all channels
-        image = read_image(found.files[0])
+        image = found.read(next(iter(found.paths)))
         if len(image.array) == len(plan.channels):
             return [channel_of(image, n) for n in range(len(plan.channels))]
     if len(found.paths) != len(plan.channels):
@@ -193,7 +219,7 @@ def read_channels(found: Found, plan: Plan) -> list[Image]:
             f"the study has the images {', '.join(found.paths)}, and the model needs {', '.join(plan.channels)}",
             remedy="give one image per channel, named <study>_0000, <study>_0001 and so on",
         )
-    return [read_image(path) for path in found.files]
+    return [found.read(name) for name in found.paths]
 
 
 def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) -> PredictedStudy:
@@ -203,6 +229,7 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
     image, trace, probabilities = answer.usable
     plan = predictor.plan
     files: tuple[Path, ...] = ()
+    notes = (answer.note,) if answer.note else ()
     with Meter() as meter:
         decoded = DECODERS[plan.task].decode(probabilities, trace, plan, predictor.calibration)
         findings = Findings(
@@ -211,6 +238,7 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
             task=plan.task,
             answer=decoded.answer,
             findings=decoded.findings,
+            notes=notes,
         )
         if output is not None:
             picture = picture_of(image, findings, plan.labels, mask=decoded.mask)
@@ -221,7 +249,12 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
         else replace(image, array=decoded.mask[None], units="", window=None)
     )
     seconds, peak = answer.seconds + meter.seconds, max(answer.peak_mb, meter.peak_mb)
-    return PredictedStudy(name, "ok", seconds, peak, decoded.row, findings, mask, files)
+    return PredictedStudy(name, "ok", seconds, peak, decoded.row, findings, mask, files, notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _tell(sink: Progress, study: PredictedStudy) -> None:

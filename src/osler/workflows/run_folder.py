@@ -65,7 +65,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"{self.path} cannot be written ({error})", remedy="give another --output") from error
+            raise StorageError.of(error, self.path) from error
         self._write("request.json", json.dumps({"digest": digest}))
         return resumes
 
@@ -81,7 +81,7 @@ class RunFolder:
             place.parent.mkdir(parents=True, exist_ok=True)
             self._held = place.open("a")
         except OSError as error:
-            raise StorageError(f"{place} cannot be written ({error})", remedy="give another --output") from error
+            raise StorageError.of(error, place.parent) from error
         try:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -159,4 +159,4 @@ class RunFolder:
             temporary.write_text(text)
             temporary.replace(self.path / name)
         except OSError as error:
-            raise StorageError(f"{self.path / name} cannot be written ({error})", remedy="free some space") from error
+            raise StorageError.of(error, self.path / name) from error

@@ -16,19 +16,21 @@ from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import Record, Split
 from osler.datasets.measure import measure
 from osler.datasets.plan import Plan, TaskName
-from osler.datasets.planner import Timings, check_names, make_plan, override, task_of
+from osler.datasets.planner import Timings, check_names, make_plan, member_budget, override, task_of
 from osler.datasets.split_report import describe_splits
 from osler.datasets.splits import assign_splits
 from osler.datasets.splits import folds as make_folds
 from osler.datasets.store import PreparedStore
+from osler.datasets.together import kept_together
 from osler.errors import OslerError, PlanError, TooFew, Unknown
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
-from osler.workflows.durations import format_duration, parse_duration
+from osler.workflows.durations import format_duration
 from osler.workflows.finish import Trained, finish
 from osler.workflows.plan_files import describe_plan, read_plan
 from osler.workflows.process_group import ProcessGroup
 from osler.workflows.run_folder import RunFolder, request_digest
+from osler.workflows.settings import budget_seconds, check_counts
 
 __all__ = ["DEVICES", "TrainResult", "train"]
 
@@ -160,6 +162,8 @@ def train(
     """
     begun = time.monotonic()
     progress, cancel = progress or Silent(), cancel or CancelToken()
+    check_counts(steps=steps, folds=folds)
+    budget_s = None if steps is not None else budget_seconds(budget)
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, task=task, patient=patient)
     for note in opened.manifest.notes:
         progress.say(note)
@@ -167,7 +171,7 @@ def train(
     request = _Request(
         output=Path(output),
         task=task or task_of(opened.labels.kind),
-        budget_s=None if steps is not None else _seconds(budget),
+        budget_s=budget_s,
         steps=steps,
         seed=seed,
         folds=folds,
@@ -222,19 +226,15 @@ def _carry_out(
     return training.finish(plan, trained, notes, intended_use, mirror=mirror)
 
 
-def _seconds(budget: str | float) -> float:
-    return parse_duration(budget) if isinstance(budget, str) else float(budget)
-
-
 def _split(opened: Dataset, request: _Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
     """One dataset with splits per fold, and what the user should know about them."""
+    together = kept_together(opened, progress=progress)
     if request.folds > 1:
-        parts = make_folds(opened, request.folds, seed=request.seed, progress=progress)
+        parts = make_folds(opened, request.folds, seed=request.seed, together=together)
     else:
-        parts = [assign_splits(opened, seed=request.seed, progress=progress)]
-    report = describe_splits(parts[0], progress=progress)
-    counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
-    notes = [f"split by {report.by}: {counts}", *report.warnings]
+        parts = [assign_splits(opened, seed=request.seed, together=together)]
+    report = describe_splits(parts[0], together=together)
+    notes = [report.summary(), *report.warnings]
     if opened.manifest.patients == "pattern" and opened.manifest.proposed_pattern:
         notes.append(f"patients are taken from the names by {opened.manifest.proposed_pattern} (off: --patient none)")
     for note in notes:
@@ -255,36 +255,37 @@ def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelTo
         if request.steps is not None:
             changes["steps"] = request.steps
         return override(request.plan, {**changes, **request.overrides})
-    budget = None if request.budget_s is None else request.budget_s / request.folds
-    hardware, timings = _measured(fingerprint, request, budget, progress, cancel)
+    hardware, timings = _measured(fingerprint, request, progress, cancel)
     return make_plan(
         fingerprint,
         task=request.task,
-        budget_s=budget,
+        budget_s=request.budget_s,
         steps=request.steps,
         hardware=hardware,
         timings=timings,
         seed=request.seed,
         method=request.method,
+        folds=request.folds,
         overrides=request.overrides,
     )
 
 
 def _measured(
-    fingerprint: Fingerprint, request: _Request, budget_s: float | None, progress: Progress, cancel: CancelToken
+    fingerprint: Fingerprint, request: _Request, progress: Progress, cancel: CancelToken
 ) -> tuple[Hardware, Timings | None]:
     """The hardware and, for a run limited by time, step times on it."""
     from osler.learning.timing import detect_hardware, measure_step_times
     from osler.learning.trainer import make_fabric
 
     hardware = detect_hardware(request.device)
-    if budget_s is None:
+    if request.budget_s is None:
         return hardware, None
+    task = request.task or task_of(fingerprint.labels.kind)
     timings = measure_step_times(
         fingerprint,
-        request.task or task_of(fingerprint.labels.kind),
+        task,
         hardware,
-        budget_s=budget_s,
+        budget_s=member_budget(task, request.budget_s, folds=request.folds),
         make_fabric=lambda plan: make_fabric(plan, device=request.device, several=False),
         progress=progress,
         cancel=cancel,
@@ -327,10 +328,12 @@ class _Training:
         return parts, plan, notes
 
     def members(self, parts: Sequence[Dataset], plan: Plan) -> list[Trained]:
-        """Train one network per part; a stop ends with the members there are."""
+        """Train the plan's members on each part; a stop ends with the members there are."""
         trained: list[Trained] = []
-        for number, part in enumerate(parts):
-            trained.append(self._member(number, part, plan, len(parts)))
+        total = len(parts) * plan.members
+        for number in range(total):
+            fold = number // plan.members
+            trained.append(self._member(number, parts[fold], plan, total, fold if len(parts) > 1 else None))
             if trained[-1].outcome.stopped_early:
                 break
         return trained
@@ -367,8 +370,8 @@ class _Training:
         self.run.save_splits(parts)
         return parts, notes
 
-    def _member(self, number: int, part: Dataset, plan: Plan, members: int) -> Trained:
-        """Prepare and train one fold."""
+    def _member(self, number: int, part: Dataset, plan: Plan, members: int, fold: int | None) -> Trained:
+        """Prepare and train one network; the members of one part share its prepared store."""
         from osler.learning.session import train_network
 
         store = {
@@ -396,12 +399,12 @@ class _Training:
             checkpoint_s=self.request.checkpoint_s,
             device=self.request.device,
             start_from=self.request.start_from,
-            stage="training" if members == 1 else f"training fold {number + 1} of {members}",
+            stage="training" if members == 1 else f"training network {number + 1} of {members}",
             progress=self.progress,
             cancel=self.cancel,
         )
         refused = {**store["train"].refused, **store["validation"].refused}
-        return Trained(part, outcome, None if members == 1 else number, refused)
+        return Trained(part, outcome, fold, refused)
 
     def _clock(self, number: int, members: int) -> tuple[float | None, float]:
         """Seconds this member may take, and seconds already spent on planning that count as its own."""

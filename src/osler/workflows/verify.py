@@ -34,13 +34,14 @@ class Verification:
     def summary(self) -> list[str]:
         """Lines for a person."""
         data = self.info.data
+        split = "split as it came with the data" if data.split_by == "given" else f"split by {data.split_by}"
         state = "whole" if not self.faults else "NOT WHOLE, do not use it"
         lines = [
             f"{self.info.name}: {state} ({self.files} files checked)",
             *(f"fault: {fault}" for fault in self.faults),
             f"for: {self.info.intended_use}",
             f"answers: {self.task} ({', '.join(self.labels)})" if self.labels else f"answers: {self.task}",
-            f"trained on: {data.train} cases of {data.name}, calibrated on {data.validation}, split by {data.split_by}",
+            f"trained on: {data.train} cases of {data.name}, calibrated on {data.validation}, {split}",
         ]
         if self.evaluation is None:
             lines.append("measured: never, on cases that it had not seen")
@@ -67,7 +68,7 @@ class Verification:
 
     @property
     def _whose(self) -> str:
-        return "patients" if self.evaluation is not None and self.evaluation.split_by == "patient" else "images"
+        return "patients" if self.evaluation is not None and self.evaluation.resampled_by == "patient" else "images"
 
 
 def verify(model: Model | str | Path) -> Verification:

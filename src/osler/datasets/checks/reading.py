@@ -68,7 +68,10 @@ def _kind(evidence: Evidence, name: str) -> str:
 def _faults(evidence: Evidence) -> list[Problem]:
     problems = []
     for kind, (code, severity, what, remedy) in _FAULTS.items():
-        found = {f.name: fault.text for f in evidence.facts for fault in f.faults if fault.kind == kind}
+        found: dict[str, str] = {}
+        for fact in evidence.facts:
+            texts = [fault.text for fault in fact.faults if fault.kind == kind]
+            found |= {fact.name: "; ".join(texts)} if texts else {}
         if found:
             details = found if kind != "empty" else {}
             bad = found if severity == "error" else ()

@@ -11,6 +11,7 @@ from osler.datasets.layouts import (
     coco_json,
     csv_manifest,
     decathlon,
+    dicom_tree,
     image_mask_folders,
     masks_per_class,
     medmnist,
@@ -29,7 +30,15 @@ from osler.datasets.layouts.written import write_manifest
 from osler.datasets.plan import TaskName
 from osler.errors import PathNotFound, Unknown, UnknownLayout
 
-__all__ = ["LAYOUTS", "NO_PATIENTS", "Layout", "open_dataset", "propose_pattern", "write_manifest"]
+__all__ = [
+    "LAYOUTS",
+    "NO_PATIENTS",
+    "Layout",
+    "list_dataset",
+    "open_dataset",
+    "propose_pattern",
+    "write_manifest",
+]
 
 # In the order in which they are asked: what a file says comes before what folder names suggest.
 LAYOUTS: tuple[Layout, ...] = (
@@ -41,6 +50,7 @@ LAYOUTS: tuple[Layout, ...] = (
     bids,
     coco_json,
     voc,
+    dicom_tree,
     masks_per_class,
     image_mask_folders,
     class_folders,
@@ -56,9 +66,8 @@ def open_dataset(
     patient: str | None = None,
     layout: str | None = None,
     name: str | None = None,
-    check: bool = True,
 ) -> Dataset:
-    """List a labelled dataset, whatever its layout.
+    """List a labelled dataset, whatever its layout, and look in the headers whether masks fit their images.
 
     Args:
         path: a folder or a file (``.csv``, ``.parquet``, ``.npz``, COCO's ``.json``).
@@ -67,19 +76,31 @@ def open_dataset(
             "none" treats every image as a patient of its own; None uses what the data says or its names propose.
         layout: the name of a layout on ``LAYOUTS``; None recognises it.
         name: what to call the dataset; None takes its folder's or file's name.
-        check: refuse a dataset in which a mask lies on another grid than its image; inspection lists such cases.
 
     Raises:
         PathNotFound: when there is nothing at ``path``.
         DatasetError: when the layout is not recognised (with what was seen), or the data is not usable, and why.
+        GridMismatch: when masks do not lie on the grids of their images.
         UsageError: when ``task``, ``patient`` or ``layout`` does not fit the data.
     """
+    dataset = list_dataset(path, task=task, patient=patient, layout=layout, name=name)
+    check_grids(dataset.manifest)
+    return dataset
+
+
+def list_dataset(
+    path: str | Path,
+    *,
+    task: TaskName | None = None,
+    patient: str | None = None,
+    layout: str | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """``open_dataset`` for inspection, which reads every case and tells all faults: grids are not compared here."""
     path = Path(path).expanduser()
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     manifest = _chosen(path, layout).read(path.resolve(), task)
-    if check:
-        check_grids(manifest)
     if name:
         manifest = manifest.model_copy(update={"name": name})
     return Dataset(_with_patients(manifest, patient))

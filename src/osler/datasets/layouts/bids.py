@@ -349,10 +349,10 @@ def _read_names(table: Path) -> dict[int, str]:
 
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
-        lines = table.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        rows = list(csv.DictReader(table.read_text("utf-8-sig").splitlines(), delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{table.name} cannot be read: {error}", remedy="save it as UTF-8 text") from error
-    return [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(lines, delimiter="\t")]
+    return [{k: v or "" for k, v in row.items() if k} for row in rows]
 
 
 def _participants(top: Path) -> dict[str, dict[str, str]]:

@@ -1,7 +1,8 @@
 """References to images as cells of a table: ``p/1.png``, ``set.npz#key=train_images&index=5``, ``t.nii.gz#channel=1``.
 
 Paths are relative to the table. What follows the ``#`` names the array and row of an ``.npz``, the image's id in a COCO
-file, or the channel of a file with several. Several files of one mask are separated by ``|``.
+file, or the channel of a file with several. Several files of one mask are separated by ``|``; ``seg.dcm#structure=2``
+is one structure of a DICOM SEG or RTSTRUCT, by its number.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
 from osler.datasets.layouts.files import reference
-from osler.datasets.manifest import ImageRef
+from osler.datasets.manifest import ImageRef, Layer
 
-__all__ = ["cell_of", "missing_of", "paths_in", "reference_in", "relative"]
+__all__ = ["cell_of", "layer_cell", "layers_in", "missing_of", "paths_in", "reference_in", "relative"]
 
 _BETWEEN = "|"
+_STRUCTURE = "#structure="
 
 
 def cell_of(root: Path, ref: ImageRef, folder: Path) -> str:
@@ -52,9 +54,32 @@ def paths_in(cell: str) -> Sequence[str]:
     return [part.strip() for part in cell.split(_BETWEEN) if part.strip()]
 
 
+def layer_cell(root: Path, layer: Layer, folder: Path) -> str:
+    """How one file of a mask is written in a table that lies in ``folder``."""
+    path = relative(root, layer.path, folder)
+    return path if layer.structure is None else f"{path}{_STRUCTURE}{layer.structure}"
+
+
+def layers_in(cell: str, value: int, folder: Path) -> list[Layer]:
+    """The files of a cell, all of which exist (see ``missing_of``), as layers of the label ``value``."""
+    found = []
+    for part in paths_in(cell):
+        name, structure = _split(part, folder)
+        found.append(Layer(path=reference(folder / name, folder).path, value=value, structure=structure))
+    return found
+
+
+def _split(part: str, folder: Path) -> tuple[str, int | None]:
+    """A file, and the number of the structure in it."""
+    name, mark, number = part.rpartition(_STRUCTURE)
+    if not mark or not number.isdigit() or _existing(part, folder) is not None:
+        return part, None
+    return name, int(number)
+
+
 def missing_of(cell: str, folder: Path) -> str:
     """The first file of a cell that does not exist; "" when all do."""
-    return next((part for part in paths_in(cell) if _existing(part, folder) is None), "")
+    return next((part for part in paths_in(cell) if _existing(_split(part, folder)[0], folder) is None), "")
 
 
 def _existing(written: str, folder: Path) -> Path | None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from osler.datasets import coco
 from osler.datasets.labels import Kind, Label, LabelSet
 from osler.datasets.layouts.answers import KIND_OF_TASK, check_task, mask_labels, named_labels
-from osler.datasets.layouts.cells import missing_of, paths_in, reference_in
-from osler.datasets.layouts.files import SPLIT_FOLDERS, image_suffix, reference, short_names
+from osler.datasets.layouts.cells import layers_in, missing_of, paths_in, reference_in
+from osler.datasets.layouts.files import SPLIT_FOLDERS, image_suffix, short_names
 from osler.datasets.layouts.label_file import LabelFile, label_file_of, read_label_file, read_value_names
 from osler.datasets.layouts.masks import all_values, refuse_lossy
-from osler.datasets.manifest import ImageRef, Layer, Manifest, Record, Target
+from osler.datasets.manifest import ImageRef, Manifest, Record, Target
 from osler.datasets.mask_sources import OVERLAP_NOTE
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
@@ -233,7 +233,7 @@ def _mask(table: Table, row: Row, column: str, labels: LabelSet) -> ImageRef:
         missing = missing_of(cell, folder)
         if missing:
             raise _not_there(table, row, missing)
-        layers += [Layer(path=reference(folder / p, folder).path, value=label.value) for p in paths_in(cell)]
+        layers += layers_in(cell, label.value, folder)
     if not layers:
         raise table.error(row, "no mask", "name at least one (an empty one if there is nothing to see)")
     return ImageRef(path=layers[0].path, layers=tuple(layers))

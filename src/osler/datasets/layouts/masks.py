@@ -19,6 +19,7 @@ from osler.studies.geometry import Array, spacing_of
 __all__ = ["Grid", "all_values", "check_grids", "grid_mismatch", "grid_of", "refuse_lossy"]
 
 _MOST_VALUES = 64
+_MOST_TOLD = 20  # cases in one error
 _THREADS = 8
 
 
@@ -57,37 +58,46 @@ def check_grids(manifest: Manifest) -> None:
     """Every mask must lie on the grid of its image, and every channel too, as far as headers tell.
 
     Raises:
-        GridMismatch: naming the first case for which that is not so.
+        GridMismatch: naming all cases for which that is not so.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        for problem in pool.map(lambda record: _mismatch(manifest, record), manifest.records):
-            if problem:
-                raise GridMismatch(problem, remedy="export the mask on the grid of its image (same size and position)")
+        problems = [p for p in pool.map(lambda record: _mismatch(manifest, record), manifest.records) if p]
+    if problems:
+        count = "" if len(problems) == 1 else f"{len(problems)} of {len(manifest.records)} masks do not fit: "
+        rest = len(problems) - _MOST_TOLD
+        raise GridMismatch(
+            count + "; ".join(problems[:_MOST_TOLD]) + (f"; and {rest} more" if rest > 0 else ""),
+            remedy="export each mask on the grid of its image (same size and position); osler inspect lists all faults",
+        )
 
 
 def _mismatch(manifest: Manifest, record: Record) -> str:
+    """In words how a mask and the channels of its image differ; "" when they do not."""
     if record.mask is None:
         return ""
     masks = [grid_of(manifest.root / path, record.mask.key) for path in record.mask.paths]
-    images = [grid_of(manifest.root / ref.path) for ref in record.images.values()]
-    found = (grid_mismatch(image, mask) for image in images for mask in masks)
-    problem = next(filter(None, found), "")
-    return f"the mask of {record.name} {problem}" if problem else ""
+    found = []
+    for channel, ref in record.images.items():
+        image = grid_of(manifest.root / ref.path)
+        whose = "its image" if len(record.images) == 1 else f"channel {channel}"
+        found += [problem for mask in masks if (problem := grid_mismatch(image, mask, whose=whose))]
+    return f"the mask of {record.name} {', '.join(dict.fromkeys(found))}" if found else ""
 
 
-def grid_mismatch(image: Grid | None, mask: Grid | None, *, tolerance: float = 1.0) -> str:
+def grid_mismatch(image: Grid | None, mask: Grid | None, *, tolerance: float = 1.0, whose: str = "its image") -> str:
     """How a mask's grid differs from its image's, in words; "" when it does not, or a header does not tell.
 
     Args:
         image, mask: their grids.
         tolerance: voxels that corners may lie apart.
+        whose: what the sentence calls the image.
     """
     if mask is None or image is None:
         return ""
     if mask[0] != image[0]:
-        return f"has {_size(mask[0])} voxels and its image {_size(image[0])}"
+        return f"has {_size(mask[0])} voxels and {whose} {_size(image[0])}"
     distance = _largest_distance(image, mask)
-    return f"lies up to {distance:.2g} voxels away from its image" if distance > tolerance else ""
+    return f"lies up to {distance:.2g} voxels away from {whose}" if distance > tolerance else ""
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -23,6 +23,7 @@ NEEDS: tuple[Need, ...] = ()  # nobody who asks for images is helped by it
 _SUFFIXES = (".data", ".csv", ".tsv")
 _DELIMITERS = (",", ";", "\t")
 _FEWEST_COLUMNS = 3
+_LARGEST = 100 << 20  # bytes: clinical tables are smaller
 _MISSING = {"", "?", "NA", "N/A", "n/a", "nan", "NaN", "null", "-9", "-9.0"}
 # UCI "Heart Disease" (https://archive.ics.uci.edu/dataset/45): files without a header, the diagnosis last.
 _HEART = "processed."
@@ -76,12 +77,14 @@ def list_tables(path: Path) -> list[ClinicalTable]:
 
 def _table(path: Path) -> ClinicalTable | None:
     try:
+        if path.stat().st_size > _LARGEST:
+            return None
         lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        first = next((line for line in lines if line.strip()), "")
+        delimiter = max(_DELIMITERS, key=first.count)
+        rows = [tuple(cell.strip() for cell in row) for row in csv.reader(lines, delimiter=delimiter) if row]
+    except (OSError, UnicodeDecodeError, csv.Error):
         return None
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=first.count)
-    rows = [tuple(cell.strip() for cell in row) for row in csv.reader(lines, delimiter=delimiter) if row]
     if len(rows) < 2 or len(rows[0]) < _FEWEST_COLUMNS or len({len(row) for row in rows}) > 1:
         return None
     header = () if any(_is_value(cell) for cell in rows[0]) else rows[0]

@@ -34,6 +34,7 @@ from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Manifest, Record, Split, Target
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
+from osler.studies.formats.base import peek
 
 __all__ = ["NAME", "NEEDS", "read", "sniff"]
 
@@ -60,7 +61,7 @@ def sniff(path: Path) -> str | None:
         return f"class masks in {masks.name}"
     boxes = _folder(path, ("annotations",))
     first = next((p for p in visible(boxes) if p.suffix.lower() == ".xml"), None) if boxes else None
-    if boxes is None or first is None or b"<annotation" not in first.read_bytes()[:2048]:
+    if boxes is None or first is None or b"<annotation" not in peek(first, 2048):
         return None
     return f"an .xml with boxes per image in {boxes.name}"
 
@@ -159,8 +160,7 @@ def _splits(path: Path) -> dict[str, Split]:
     found: dict[str, Split] = {}
     for file in visible(folder) if folder else []:
         if file.suffix == ".txt" and file.stem.lower() in SPLIT_FOLDERS:
-            lines = file.read_text("utf-8").splitlines()
-            found |= {line.split()[0]: SPLIT_FOLDERS[file.stem.lower()] for line in lines if line.strip()}
+            found |= {line.split()[0]: SPLIT_FOLDERS[file.stem.lower()] for line in _lines(file)}
     return found
 
 
@@ -169,13 +169,20 @@ def _class_names(path: Path) -> dict[int, str]:
     file = next((path / name for name in _NAMES if (path / name).is_file()), None)
     if file is None:
         return {}
-    lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip() and line[0] != "#"]
-    names = [line.split(":")[0] for line in lines if line != "__ignore__"]
+    names = [line.split(":")[0] for line in _lines(file) if line[0] != "#" and line != "__ignore__"]
     if not names or names[0].lower() not in _BACKGROUND:
         raise DatasetError(
             f"{file.name} does not begin with the background", remedy="let its first line be 'background'"
         )
     return dict(enumerate(names[1:], 1))
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a list that are not empty."""
+    try:
+        return [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{file.name} cannot be read: {error}", remedy="save it as UTF-8 text") from error
 
 
 def _annotations(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.layouts.cells import cell_of, relative
+from osler.datasets.layouts.cells import cell_of, layer_cell
 from osler.datasets.layouts.label_file import LabelFile, label_file_of
 from osler.datasets.manifest import Record
 from osler.errors import OutputExists, StorageError, UsageError
@@ -57,7 +57,7 @@ def write_manifest(dataset: Dataset, path: str | Path, *, overwrite: bool = Fals
         files[1].write_text(about.model_dump_json(indent=2) + "\n", "utf-8")
         path.write_bytes(text(columns, rows))
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", remedy="choose another place") from error
+        raise StorageError.of(error, path) from error
     return files
 
 
@@ -119,5 +119,5 @@ def _mask(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
     names = dict(zip(dataset.labels.values, dataset.labels.names, strict=True))
     cells: dict[str, list[str]] = {f"mask_{name}": [] for name in names.values()}
     for layer in mask.layers:
-        cells[f"mask_{names[layer.value]}"].append(relative(root, layer.path, folder))
+        cells[f"mask_{names[layer.value]}"].append(layer_cell(root, layer, folder))
     return {column: "|".join(paths) for column, paths in cells.items()}

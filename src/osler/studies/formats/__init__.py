@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from osler.errors import OutputExists, PathNotFound, StorageError, Unreadable, UsageError
-from osler.studies.formats import dicom, nifti, npz, raster
-from osler.studies.formats.base import Format, WritableFormat, has_suffix
+from osler.errors import OutputExists, PathNotFound, StorageError, Unreadable, Unsuitable, UsageError
+from osler.studies.formats import (
+    clip,
+    dicom,
+    dicom_rtstruct,
+    dicom_seg,
+    edf,
+    metaimage,
+    nifti,
+    npz,
+    nrrd,
+    raster,
+    slide,
+    wfdb,
+)
+from osler.studies.formats._elsewhere import known_elsewhere
+from osler.studies.formats.base import (
+    Format,
+    FramedFormat,
+    LabelFormat,
+    SignalFormat,
+    WritableFormat,
+    has_suffix,
+)
+from osler.studies.frames import Frames
 from osler.studies.image import Image
+from osler.studies.study import Signal
 
-__all__ = ["FORMATS", "read_image", "read_labels", "sniff", "write_image"]
+__all__ = [
+    "FORMATS",
+    "LABEL_FORMATS",
+    "SIGNAL_FORMATS",
+    "label_format",
+    "read_frames",
+    "read_image",
+    "read_labels",
+    "read_signals",
+    "sniff",
+    "write_image",
+]
 
-# Suffixes first; DICOM, which often has none, looks into the file and comes last.
-FORMATS: tuple[Format, ...] = (nifti, raster, npz, dicom)
-_WRITABLE: tuple[WritableFormat, ...] = (nifti, raster, npz)
+# Suffixes first, a pyramid before the picture that it also is; DICOM, which often has none, looks into the file and
+# comes last.
+FORMATS: tuple[Format, ...] = (nifti, nrrd, metaimage, slide, raster, npz, clip, dicom)
+# Labels of another image; what they are of is for ``read_labels``, never for ``read_image``.
+LABEL_FORMATS: tuple[LabelFormat, ...] = (dicom_seg, dicom_rtstruct)
+SIGNAL_FORMATS: tuple[SignalFormat, ...] = (wfdb, edf)
+_WRITABLE: tuple[WritableFormat, ...] = (nifti, nrrd, metaimage, raster, npz)
+_FRAMED: tuple[FramedFormat, ...] = (nifti, nrrd, metaimage, raster, clip)
 
 
 def sniff(path: str | Path) -> str | None:
     """The name of the format that a file, or a folder that directly holds a DICOM series, is of; None for neither."""
-    found = _format_of(Path(path))
+    found = _format_of(Path(path)) or _signal_format_of(Path(path))
     return found.NAME if found else None
 
 
@@ -27,9 +67,9 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
     """Read one image of whatever format.
 
     Args:
-        path: a file, or a folder holding one DICOM series.
-        key: name of the array in an ``.npz``.
-        index: row of that array, 0-based.
+        path: a file, or a folder holding DICOM files.
+        key: name of the array in an ``.npz``, or of one of several images of a DICOM file or folder (``dicom_index``).
+        index: row of that array, volume of a 4D file, page of a TIFF, level of a slide or frame of a film, 0-based.
 
     Returns:
         Voxels (C, I, J, K) or pixels (C, I, J) in their stored dtype, affine to RAS+ mm.
@@ -38,21 +78,79 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
         PathNotFound: when there is nothing at ``path``.
         StudyError: when it cannot be read; names the file, the reason and the remedy.
     """
-    return _known_format(Path(path)).read(Path(path), key=key, index=index)
+    return _known_format(Path(path), key).read(Path(path), key=key, index=index)
 
 
-def read_labels(path: str | Path, *, key: str | None = None, index: int | None = None) -> Image:
+def read_labels(
+    path: str | Path, *, key: str | None = None, index: int | None = None, onto: Image | None = None
+) -> Image:
     """Read one mask: one channel of whole numbers as the file writes them; arguments and errors as ``read_image``.
 
     Palette pictures give their indices, not their colours. A JPEG is refused: its compression changes labels.
+    Of a DICOM SEG or RTSTRUCT, ``key`` names one structure, and ``onto`` is the image on whose grid the mask shall lie:
+    contours need one, and a SEG may hold less than all slices. Other files have their grid, and do not use it.
     """
-    return _known_format(Path(path)).read_labels(Path(path), key=key, index=index)
+    path = Path(path)
+    known = _known_format(path, key)
+    found = label_format(path) if known is dicom else None
+    if found is None:
+        return known.read_labels(path, key=key, index=index)
+    return found.read_labels(_only_file(path), key=key, index=index, onto=onto)
+
+
+def label_format(path: str | Path) -> LabelFormat | None:
+    """Who reads a DICOM SEG or RTSTRUCT, or the only file of a folder; None for anything else."""
+    file = _only_file(Path(path))
+    return next((one for one in LABEL_FORMATS if one.sniff(file)), None)
+
+
+def _only_file(path: Path) -> Path:
+    """A folder with one file stands for that file."""
+    if not path.is_dir():
+        return path
+    files = [file for file in path.iterdir() if not file.name.startswith(".")]
+    return files[0] if len(files) == 1 else path
+
+
+def read_frames(path: str | Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
+    """Read the frames ``range(start, stop, step)`` of a film, a 4D volume, or a picture of several pages.
+
+    Raises:
+        PathNotFound: when there is nothing at ``path``.
+        UsageError: when its format has no frames, or none of them is chosen.
+        StudyError: when it cannot be read; names the file, the reason and the remedy.
+    """
+    path = Path(path)
+    known = _known_format(path)
+    framed = next((one for one in _FRAMED if one.NAME == known.NAME), None)
+    if framed is None:
+        raise UsageError(f"{path} is {known.NAME}, which has no frames to read", remedy="read it with read_image")
+    return framed.read_frames(path, start=start, stop=stop, step=step)
+
+
+def read_signals(path: str | Path) -> Mapping[str, Signal]:
+    """Read an ECG or other recording: signals by name, each (leads, time) of one rate and unit.
+
+    Args:
+        path: the header ``.hea`` of a WFDB record, an EDF or a BDF file.
+
+    Raises:
+        PathNotFound: when there is nothing at ``path``.
+        StudyError: when it cannot be read; names the file, the reason and the remedy.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
+    found = _signal_format_of(path)
+    if found is None:
+        raise Unreadable(f"{path} holds no signals that Osler knows", remedy="Osler reads WFDB (.hea), EDF and BDF")
+    return found.read_signals(path)
 
 
 def write_image(image: Image, path: str | Path, *, overwrite: bool = False) -> None:
     """Write an image as the suffix of ``path`` says; the file appears whole or not at all.
 
-    NIfTI keeps the geometry; pictures and ``.npz`` have none to keep.
+    NIfTI, NRRD and MetaImage keep the geometry; pictures and ``.npz`` have none to keep.
 
     Raises:
         OutputExists: when ``path`` exists and ``overwrite`` is False.
@@ -77,9 +175,7 @@ def _put(path: Path, data: bytes) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}", remedy="free space or choose another place"
-        ) from error
+        raise StorageError.of(error, path) from error
 
 
 def _format_of(path: Path) -> Format | None:
@@ -87,13 +183,22 @@ def _format_of(path: Path) -> Format | None:
     return next((one for one in candidates if one.sniff(path)), None)
 
 
-def _known_format(path: Path) -> Format:
+def _signal_format_of(path: Path) -> SignalFormat | None:
+    return None if path.is_dir() else next((one for one in SIGNAL_FORMATS if one.sniff(path)), None)
+
+
+def _known_format(path: Path, key: str | None = None) -> Format:
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     found = _format_of(path)
+    if found is None and path.is_dir() and key is not None:  # a series may lie in folders below
+        return dicom
     if found is None and path.is_dir():
         raise Unreadable(f"{path} is a folder without DICOM files", remedy="name a file, or a folder with one series")
+    if found is None and path.stat().st_size == 0:
+        raise Unreadable(f"{path} is empty (0 bytes)", remedy="copy or export it again")
+    if found is None and _signal_format_of(path):
+        raise Unsuitable(f"{path} is a signal and no image", remedy="read it with read_signals")
     if found is None:
-        reason = "is empty (0 bytes)" if path.stat().st_size == 0 else "is of no format that Osler knows"
-        raise Unreadable(f"{path} {reason}", remedy="Osler reads NIfTI, DICOM, PNG, JPEG, TIFF, BMP and NPZ")
+        raise known_elsewhere(path)
     return found

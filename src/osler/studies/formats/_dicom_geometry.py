@@ -7,27 +7,29 @@ first three numbers of ImageOrientationPatient; its spacing is the second of Pix
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from osler.errors import GeometryError
-from osler.studies.geometry import LPS_TO_RAS, PICTURE_AFFINE, Array
+from osler.studies.formats._dicom_facts import Facts, first_item, frame_facts, header_facts
+from osler.studies.formats._dicom_header import Header
+from osler.studies.geometry import LPS_TO_RAS, Array
 
-__all__ = ["Slice", "arrange", "picture_affine", "slice_affine", "slices_of"]
+__all__ = ["Slice", "arrange", "slice_affine", "slices_of", "unevenness"]
 
 _GAP_TOLERANCE = 0.05  # of the median gap: scanners round positions, a missing slice is a gap of 2
-_ANGLE_TOLERANCE = 1e-3  # largest difference of direction cosines within a series
-_LETTERS = {"L": (0, -1.0), "R": (0, 1.0), "P": (1, -1.0), "A": (1, 1.0), "F": (2, -1.0), "H": (2, 1.0)}  # RAS+
+_SAME_PLACE = 1e-3  # mm along the normal
+_TILT = 0.1  # mm: by how much the last slice of a stack has to lie beside the normal through the first to be tilted
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
     """One frame of one file. ``position`` (3,) is the centre of its first pixel and ``directions`` (2, 3) the unit
     vectors along a row and down a column, LPS+; ``spacing`` is mm (along a row, down a column); ``place`` is the
-    frame's index in its file."""
+    frame's index in its file; ``facts`` tell it from others at the same place."""
 
     path: Path
     place: int
@@ -39,61 +41,121 @@ class Slice:
     slope: float
     intercept: float
     uid: str
+    facts: Facts = field(default_factory=dict)
 
     @property
     def normal(self) -> Array:
         """Unit vector perpendicular to the slice, LPS+: row direction × column direction."""
-        return np.cross(self.directions[0], self.directions[1])
+        return _cross(self.directions[0], self.directions[1])
 
 
-def slices_of(data: Any, path: Path) -> list[Slice]:
-    """The slices of a file, in file order; empty when the file does not say where they lie.
+def slices_of(header: Header) -> list[Slice]:
+    """The slices of a file, in file order; empty when the file does not say where its frames lie.
 
-    Args:
-        data: its header. Multi-frame files are described by their functional groups, others by the top level.
-        path: named in errors.
+    Multi-frame files are described by their functional groups (PS3.3 C.7.6.16), dose grids by the offsets of their
+    frames (PS3.3 C.8.8.3.2), all others by the top level, which holds for a single frame only.
 
     Raises:
-        GeometryError: when the directions are not perpendicular unit vectors, or the spacing is missing.
+        GeometryError: when the directions are not perpendicular unit vectors, the spacing is missing, there is not one
+            description per frame, or the picture is a mosaic of slices.
     """
-    shared = _first(data, "SharedFunctionalGroupsSequence")
-    frames = data.get("PerFrameFunctionalGroupsSequence")
-    groups = [[frame, shared, data] for frame in frames] if frames else [[data]]
-    slices = [_slice(data, group, place, path) for place, group in enumerate(groups)]
+    if "MOSAIC" in (header.get("ImageType") or ()):
+        raise GeometryError(
+            f"{header.path} is a mosaic: the slices of a volume as tiles of one picture, whose places stand in a header"
+            " that is private to Siemens",
+            remedy="export it as single slices or as an enhanced multi-frame file, or convert it with dcm2niix",
+        )
+    if header.groups is not None:
+        return _of_groups(header)
+    if header.frames == 1:
+        one = _slice(header, [header], 0, header_facts(header))
+        return [one] if one else []
+    return _of_dose(header) if header.get("GridFrameOffsetVector") else []
+
+
+def _of_groups(header: Header) -> list[Slice]:
+    data = header.groups
+    shared, frames = first_item(data, "SharedFunctionalGroupsSequence"), data.get("PerFrameFunctionalGroupsSequence")
+    if not frames and header.frames > 1:
+        return []  # tiles of a slide, and films whose frames share everything
+    own = list(frames) if frames else [None]
+    if len(own) != header.frames:
+        raise GeometryError(
+            f"{header.path} holds {header.frames} frames and describes {len(own)}",
+            remedy="export it again from its source",
+        )
+    slices = [
+        _slice(header, [frame, shared, header], place, frame_facts([frame, shared])) for place, frame in enumerate(own)
+    ]
     return [one for one in slices if one is not None]
 
 
-def _slice(data: Any, groups: list[Any], place: int, path: Path) -> Slice | None:
+def _of_dose(header: Header) -> list[Slice]:
+    """The planes of a dose grid: offsets along the normal from the first plane."""
+    offsets = header.get("GridFrameOffsetVector")
+    first = _slice(header, [header], 0, {})
+    if first is None:
+        return []
+    if len(offsets) != header.frames or offsets[0] != 0:
+        raise GeometryError(
+            f"{header.path} has {header.frames} frames and {len(offsets)} offsets, the first {offsets[0]:g} and not 0",
+            remedy="export it again with relative offsets (GridFrameOffsetVector)",
+        )
+    return [
+        Slice(
+            path=first.path, place=place, shape=first.shape, position=first.position + offset * first.normal,
+            directions=first.directions, spacing=first.spacing, thickness=first.thickness,
+            slope=first.slope, intercept=first.intercept, uid=first.uid,
+        )
+        for place, offset in enumerate(offsets)
+    ]  # fmt: skip
+
+
+def _slice(header: Header, groups: list[Any], place: int, facts: Facts) -> Slice | None:
     position = _value(groups, "PlanePositionSequence", "ImagePositionPatient")
     orientation = _value(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
     if not position or not orientation:
         return None
-    directions = np.array(orientation, dtype=float).reshape(2, 3)
-    lengths, product = np.linalg.norm(directions, axis=1), float(directions[0] @ directions[1])
-    if not np.allclose(lengths, 1, atol=1e-2) or abs(product) > 1e-2:
+    if len(position) != 3 or len(orientation) != 6:
         raise GeometryError(
-            f"{path}: ImageOrientationPatient {orientation} is not two perpendicular unit vectors",
+            f"{header.path} has {len(position)} numbers of position and {len(orientation)} of orientation, not 3 and 6",
             remedy="repair the header at its source",
         )
     spacing = _value(groups, "PixelMeasuresSequence", "PixelSpacing")
-    if not spacing or min(float(mm) for mm in spacing) <= 0:
+    if not spacing or len(spacing) != 2 or min(float(mm) for mm in spacing) <= 0:
         raise GeometryError(
-            f"{path} has a position but no valid PixelSpacing", remedy="repair the header at its source"
+            f"{header.path} has a position but no valid PixelSpacing", remedy="repair the header at its source"
         )
     slope = _value(groups, "PixelValueTransformationSequence", "RescaleSlope")
+    if slope is None:
+        slope = header.get("DoseGridScaling")
     intercept = _value(groups, "PixelValueTransformationSequence", "RescaleIntercept")
     return Slice(
-        path=path,
+        path=header.path,
         place=place,
-        shape=(int(data.Rows), int(data.Columns)),
+        shape=(int(header.get("Rows", 0)), int(header.get("Columns", 0))),
         position=np.array(position, dtype=float),
-        directions=directions / lengths[:, None],
+        directions=_directions(orientation, header.path),
         spacing=(float(spacing[1]), float(spacing[0])),
-        thickness=float(_value(groups, "PixelMeasuresSequence", "SliceThickness") or 0) or 1.0,
+        thickness=abs(float(_value(groups, "PixelMeasuresSequence", "SliceThickness") or 0)) or 1.0,
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
-        uid=str(data.get("SOPInstanceUID", "")),
+        uid=str(header.get("SOPInstanceUID", "")),
+        facts=facts,
     )
+
+
+def _directions(orientation: Sequence[Any], path: Path) -> Array:
+    """(2, 3) unit vectors."""
+    directions = np.array(orientation, dtype=float).reshape(2, 3)
+    lengths, product = np.sqrt((directions**2).sum(axis=1)), float(directions[0] @ directions[1])
+    if not (abs(lengths - 1) < 1e-2).all() or abs(product) > 1e-2:
+        raise GeometryError(
+            f"{path}: ImageOrientationPatient {[float(value) for value in orientation]} is not two perpendicular unit"
+            " vectors",
+            remedy="repair the header at its source",
+        )
+    return np.asarray(directions / lengths[:, None])
 
 
 def _value(groups: Sequence[Any], sequence: str, keyword: str) -> Any:
@@ -101,72 +163,83 @@ def _value(groups: Sequence[Any], sequence: str, keyword: str) -> Any:
     for group in groups:
         if group is None:
             continue
-        inner = _first(group, sequence)
+        inner = None if isinstance(group, Header) else first_item(group, sequence)
         found = (group if inner is None else inner).get(keyword)
         if found is not None:
             return found
     return None
 
 
-def _first(data: Any, sequence: str) -> Any:
-    items = data.get(sequence)
-    return items[0] if items else None
+def _cross(one: Array, other: Array) -> Array:
+    """``np.cross`` of two vectors, without what makes it slow."""
+    (a, b, c), (d, e, f) = one, other
+    return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
-def arrange(slices: Sequence[Slice], path: Path) -> tuple[list[Slice], Array]:
-    """Slices in order along their normal, and the affine from (I, J, K) to RAS+ mm.
+def unevenness(slices: Sequence[Slice]) -> str:
+    """Why slices do not form one evenly spaced stack, in words; "" when they do.
+
+    Args:
+        slices: of one shape, orientation and spacing, in any order.
+    """
+    if len(slices) < 2:
+        return ""
+    ordered = sorted(slices, key=lambda one: float(one.position @ slices[0].normal))
+    positions = np.array([one.position for one in ordered])
+    return _gaps(positions @ slices[0].normal) or _sideways(positions)
+
+
+def _gaps(places: Array) -> str:
+    gaps = np.diff(places)
+    if gaps.min() < _SAME_PLACE:
+        return f"two slices at one place, {places[int(np.argmin(gaps))]:.2f} mm along their normal"
+    median = float(np.median(gaps))
+    worst = int(np.argmax(np.abs(gaps - median)))
+    if abs(gaps[worst] - median) <= max(_GAP_TOLERANCE * median, 1e-3):
+        return ""
+    ratio = gaps[worst] / median
+    missing = round(ratio) - 1 if abs(ratio - round(ratio)) <= _GAP_TOLERANCE and round(ratio) > 1 else 0
+    guess = f", so {missing} {'is' if missing == 1 else 'are'} missing there" if missing else ""
+    return (
+        f"slices are {median:.2f} mm apart, but {gaps[worst]:.2f} mm between slices {worst + 1} and {worst + 2} of"
+        f" {len(places)}{guess}"
+    )
+
+
+def _sideways(positions: Array) -> str:
+    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    offsets = positions - positions[0] - np.arange(len(positions))[:, None] * step
+    apart = float(np.sqrt((offsets**2).sum(axis=1)).max())
+    if apart <= max(_GAP_TOLERANCE * float(np.linalg.norm(step)), 0.1):
+        return ""
+    return f"its slices do not lie on one line: one is {apart:.2f} mm off it"
+
+
+def arrange(slices: Sequence[Slice], path: Path) -> tuple[list[Slice], Array, float]:
+    """Slices in order along their normal, the affine from (I, J, K) to RAS+ mm, and the tilt of the gantry.
 
     The third column is the mean step from slice to slice, so a tilted gantry gives an exact, sheared affine.
 
     Args:
-        slices: at least two, of one series.
+        slices: at least two, of one shape, orientation and spacing.
         path: the file or folder, named in errors.
+
+    Returns:
+        Slices, (4, 4), and the angle between step and normal in degrees, 0 when it makes no difference.
 
     Raises:
         GeometryError: when they do not form one evenly spaced stack.
     """
+    problem = unevenness(slices)
+    if problem:
+        raise GeometryError(f"{path}: {problem}", remedy="export the complete series, without copies and other series")
     first = slices[0]
-    for other in slices[1:]:
-        if other.shape != first.shape:
-            raise GeometryError(
-                f"{path} mixes slices of {first.shape} and {other.shape} rows and columns",
-                remedy="put each series into a folder of its own",
-            )
-        if np.abs(other.directions - first.directions).max() > _ANGLE_TOLERANCE:
-            raise GeometryError(
-                f"{path} mixes slices of different orientation", remedy="put localizers into a folder of their own"
-            )
-        if not np.allclose(other.spacing, first.spacing, rtol=1e-3):
-            raise GeometryError(
-                f"{path} mixes pixel spacings {first.spacing} and {other.spacing} mm",
-                remedy="put each series into a folder of its own",
-            )
     ordered = sorted(slices, key=lambda one: float(one.position @ first.normal))
-    positions = np.array([one.position for one in ordered])
-    _check_even(positions @ first.normal, path)
-    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
-    offsets = positions - positions[0] - np.arange(len(ordered))[:, None] * step
-    if np.abs(offsets).max() > max(0.25 * float(np.linalg.norm(step)), 0.1):
-        raise GeometryError(f"{path}: its slices do not lie on one line", remedy="split it into stacks")
-    return ordered, _affine(ordered[0], step)
-
-
-def _check_even(places: Array, path: Path) -> None:
-    """Places (n,) in mm along the normal, ascending."""
-    gaps = np.diff(places)
-    median = float(np.median(gaps))
-    if gaps.min() < max(0.01, 0.01 * median):
-        raise GeometryError(
-            f"{path} holds two slices at one place ({places[int(gaps.argmin())]:.2f} mm along the stack)",
-            remedy="keep one volume per folder: one time point, echo or reconstruction",
-        )
-    worst = int(np.abs(gaps - median).argmax())
-    if abs(gaps[worst] - median) > max(0.01, _GAP_TOLERANCE * median):
-        raise GeometryError(
-            f"{path}: slices are {median:.2f} mm apart, but {gaps[worst]:.2f} mm between slices {worst + 1} and"
-            f" {worst + 2} of {len(places)}",
-            remedy="slices are missing or unevenly spaced; export the complete series",
-        )
+    step = (ordered[-1].position - ordered[0].position) / (len(ordered) - 1)
+    along = float(step @ first.normal)
+    beside = float(np.linalg.norm(step - along * first.normal))
+    tilt = float(np.degrees(np.arctan2(beside, along))) if beside * (len(ordered) - 1) > _TILT else 0.0
+    return ordered, _affine(ordered[0], step), tilt
 
 
 def slice_affine(one: Slice) -> Array:
@@ -181,58 +254,3 @@ def _affine(origin: Slice, step: Array) -> Array:
     lps[:3, 2] = step
     lps[:3, 3] = origin.position
     return np.asarray(LPS_TO_RAS @ lps)
-
-
-def picture_affine(data: Any) -> tuple[Array, bool, bool]:
-    """Geometry of a single image without a position (X-ray, ultrasound, photograph).
-
-    Spacing: PixelSpacing, else ImagerPixelSpacing (at the detector, so with the magnification of the projection), else
-    the calibration of an ultrasound image with one region, or several of the same, in centimetres.
-    Orientation: PatientOrientation, else that of ``PICTURE_AFFINE`` as a convention that is marked as not known.
-
-    Returns:
-        The (4, 4) affine to RAS+, whether its spacing is known, whether its orientation is known.
-    """
-    spacing = _projection_spacing(data) or _ultrasound_spacing(data)
-    directions = _patient_directions(data)
-    affine = PICTURE_AFFINE.copy()
-    if directions is not None:
-        affine[:3, 0], affine[:3, 1] = directions
-        affine[:3, 2] = np.cross(*directions)
-    affine[:3, 0] *= spacing[0] if spacing else 1.0
-    affine[:3, 1] *= spacing[1] if spacing else 1.0
-    return affine, spacing is not None, directions is not None
-
-
-def _projection_spacing(data: Any) -> tuple[float, float] | None:
-    """(along a row, down a column) in mm."""
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        value = data.get(keyword)
-        if value and len(value) == 2 and min(float(mm) for mm in value) > 0:
-            return float(value[1]), float(value[0])
-    return None
-
-
-def _ultrasound_spacing(data: Any) -> tuple[float, float] | None:
-    regions = data.get("SequenceOfUltrasoundRegions") or []
-    found = set()
-    for region in regions:
-        in_centimetres = region.get("PhysicalUnitsXDirection") == 3 and region.get("PhysicalUnitsYDirection") == 3
-        deltas = (abs(float(region.get("PhysicalDeltaX", 0))), abs(float(region.get("PhysicalDeltaY", 0))))
-        if not in_centimetres or min(deltas) <= 0:
-            return None
-        found.add((round(deltas[0] * 10, 6), round(deltas[1] * 10, 6)))
-    return found.pop() if len(found) == 1 else None
-
-
-def _patient_directions(data: Any) -> tuple[Array, Array] | None:
-    """Unit vectors, RAS+, along a row and down a column, from the first letters of PatientOrientation."""
-    letters = [str(value)[:1] for value in data.get("PatientOrientation") or []]
-    if len(letters) != 2 or any(letter not in _LETTERS for letter in letters):
-        return None
-    (world_i, sign_i), (world_j, sign_j) = _LETTERS[letters[0]], _LETTERS[letters[1]]
-    if world_i == world_j:
-        return None
-    along, down = np.zeros(3), np.zeros(3)
-    along[world_i], down[world_j] = sign_i, sign_j
-    return along, down

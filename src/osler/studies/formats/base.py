@@ -4,7 +4,8 @@ The story of a format: it is a module. ``sniff`` is asked whether a path is its 
 where the suffix says nothing; it never decodes). ``read`` turns the path into an ``Image``: axes I, J, K, world
 coordinates RAS+ mm, stored dtype. ``read_labels`` does the same for a mask: one channel of whole numbers, never
 windowed, never interpolated. A format that can be written has ``WRITES`` (suffixes) and ``encode`` (image to bytes);
-``write_image`` puts the bytes on the disk, so that a half-written file is never seen.
+``write_image`` puts the bytes on the disk, so that a half-written file is never seen. One whose files hold several
+images in order has ``read_frames``. Recordings (ECG and the like) have ``read_signals`` and nothing else.
 
 Adding one: its file here, its line in ``formats/__init__.py``, its samples in ``tests/studies/test_formats.py``, its
 section in ``docs/reference/formats.md``.
@@ -12,11 +13,12 @@ section in ``docs/reference/formats.md``.
 
 from __future__ import annotations
 
+import gzip
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +27,24 @@ from typing import Protocol
 import numpy as np
 
 from osler.errors import GeometryError, Unreadable, Unsuitable
+from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.structures import StructureSet
+from osler.studies.study import Signal
 
-__all__ = ["Format", "WritableFormat", "as_labels", "has_suffix", "peek", "reading", "stem_of"]
+__all__ = [
+    "Format",
+    "FramedFormat",
+    "LabelFormat",
+    "SignalFormat",
+    "WritableFormat",
+    "as_labels",
+    "has_suffix",
+    "peek",
+    "reading",
+    "stem_of",
+]
 
 # What parsers of damaged files raise; nothing else is turned into "unreadable".
 _PARSER_ERRORS = (
@@ -86,6 +102,71 @@ class WritableFormat(Format, Protocol):
         """
 
 
+class FramedFormat(Format, Protocol):
+    """A format that can hold images in order: films, 4D volumes, several pages."""
+
+    def read_frames(self, path: Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
+        """Read the frames ``range(start, stop, step)``.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+            UsageError: when none of them is chosen.
+        """
+
+
+class SignalFormat(Protocol):
+    """A module in this folder that reads recordings instead of images."""
+
+    NAME: str
+    SUFFIXES: tuple[str, ...]
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the path is of this format; as for images."""
+
+    def read_signals(self, path: Path) -> Mapping[str, Signal]:
+        """Read every channel in physical units.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+
+class LabelFormat(Protocol):
+    """A module in this folder that reads files which hold labels of another image and no image themselves."""
+
+    NAME: str
+    SOP_CLASSES: tuple[str, ...]
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the path is of this format; cheap."""
+
+    def read_structures(self, path: Path) -> StructureSet:
+        """What the file holds and which images it refers to.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+    def numbers_in(self, path: Path) -> frozenset[int]:
+        """The numbers of the structures that are there, and not only named."""
+
+    def read_labels(
+        self, path: Path, *, key: str | None = None, index: int | None = None, onto: Image | None = None
+    ) -> Image:
+        """All structures, or those called ``key``, as one mask on the grid of ``onto``.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
+        """
+
+    def read_masks(self, path: Path, *, onto: Image | None = None) -> Callable[[int], Array]:
+        """Parse the file once; from a structure's number to its voxels, (I, J[, K]) bool on the grid of ``onto``.
+
+        Raises:
+            StudyError: when it cannot be read; the function too, when a structure does not lie on the grid.
+        """
+
+
 def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
     """Whether the file name ends in one of the suffixes, whatever their case."""
     return path.name.lower().endswith(suffixes)
@@ -130,10 +211,23 @@ def reading(path: Path, kind: str) -> Iterator[None]:
             raise
         raise GeometryError(f"{path}: {error.problem}", remedy=error.remedy) from error
     except _PARSER_ERRORS as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        raise Unreadable(
-            f"{path} cannot be read as {kind}: {reason}", remedy="it is damaged or something else; export it again"
-        ) from error
+        plain = _in_plain_words(error)
+        reason = plain or " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        remedy = "copy or export it again" if plain else "it is damaged or something else; export it again"
+        raise Unreadable(f"{path} cannot be read as {kind}: {reason}", remedy=remedy) from error
+
+
+def _in_plain_words(error: Exception) -> str:
+    """What Python's own readers of compressed and binary data mean; "" for other errors, which say it themselves."""
+    if isinstance(error, EOFError):
+        return "the file is truncated, its data end too early"
+    if isinstance(error, gzip.BadGzipFile) and "Not a gzipped file" in str(error):
+        return "it is not compressed as its name says"
+    if isinstance(error, gzip.BadGzipFile | zlib.error):
+        return "its compressed data are damaged"
+    if isinstance(error, zipfile.BadZipFile):
+        return "the archive is truncated or damaged"
+    return "its header is truncated or damaged" if isinstance(error, struct.error) else ""
 
 
 def as_labels(image: Image, path: Path) -> Image:

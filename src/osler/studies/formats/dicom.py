@@ -1,75 +1,75 @@
 """DICOM: a folder that directly holds one series, a single image, or an enhanced multi-frame file.
 
 Rules:
-- A stack is sorted by position and must be evenly spaced, of one orientation, shape and SeriesInstanceUID (all empty
-  counts as one); otherwise it is refused, never repaired. A single image is 2D, ``(C, I, J)``.
-- Values are after the modality transformation: int16 where they fit and are whole, else int32 or float32; CT is in HU.
+- A series gives one image per stack of slices (``dicom_index``). Where a folder or file holds several, ``key`` names
+  one; without it only a volume beside localizers is read, and anything else is refused with the list of keys.
+- A stack is sorted by position and must be evenly spaced; otherwise it is refused, never repaired. A single image is
+  2D, ``(C, I, J)``. A film (frames without a place) gives one frame, by ``index``.
+- Values are after the modality transformation: int16 where they fit and are whole, else int32 or float32; CT is in HU,
+  PET in SUV by body weight where the header allows.
 - MONOCHROME1 is inverted, except for CT, PT and NM, whose values are quantities and not shades.
 - Colour becomes RGB; equal channels become one.
-- A cine or other multi-frame file without slice positions, and a segmentation, is refused.
+- A gantry tilt gives an exact, sheared affine. What was done is said in ``Image.notes``.
 - Identifiers are only returned by ``read_identifiers``.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from osler.errors import GeometryError, Unreadable, Unsuitable
-from osler.studies.formats._dicom_geometry import Slice, arrange, picture_affine, slice_affine, slices_of
-from osler.studies.formats._dicom_pixels import decode
-from osler.studies.formats.base import as_labels, has_suffix, peek, reading
+from osler.errors import GeometryError, StudyError, Unreadable, Unsuitable
+from osler.studies.formats import _dicom_frames as frames
+from osler.studies.formats._dicom_geometry import Slice, arrange, slice_affine
+from osler.studies.formats._dicom_header import SUFFIXES, is_dicom, read_dataset, read_header
+from osler.studies.formats._dicom_pictures import picture_geometry
+from osler.studies.formats._dicom_suv import SUV_UNIT, suv_factor
+from osler.studies.formats._dicom_values import curve_of, number, rescale, units_of, window_of_file
+from osler.studies.formats.base import as_labels, reading
+from osler.studies.formats.dicom_index import DicomImage, DicomIndex, index_files, index_folder
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 from osler.studies.study import Identifiers
 
-__all__ = ["NAME", "SUFFIXES", "read", "read_identifiers", "read_labels", "series_keys", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "choose", "read", "read_dicom_image", "read_identifiers", "read_labels", "sniff"]
 
 NAME: str = "dicom"
-SUFFIXES: tuple[str, ...] = (".dcm", ".dicom")
-_QUANTITIES = ("CT", "PT", "NM")
-_SERIES_TAGS: list[Any] = ["SeriesInstanceUID", "ImagePositionPatient", "PerFrameFunctionalGroupsSequence"]
+_MOST_LISTED = 12
 
 
 def sniff(path: Path) -> bool:
     """Whether a file is DICOM (by its preamble or suffix), or a folder directly holds such files."""
     if path.is_dir():
-        return any(_is_dicom(file) for file in sorted(path.iterdir()))
-    return _is_dicom(path)
+        return any(is_dicom(file) for file in sorted(path.iterdir()))
+    return is_dicom(path)
 
 
 def read(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
-    """Read a series as (C, I, J, K) or an image as (C, I, J). ``key`` and ``index`` have no meaning here.
+    """Read a series as (C, I, J, K) or an image as (C, I, J).
+
+    Args:
+        path: a file or a folder.
+        key: which image of it, as ``dicom_index`` names them; its label alone is enough where that is unique.
+        index: which frame of a film, 0-based.
 
     Raises:
         Unreadable: damaged, cut off, or without pixels.
         GeometryError: when the files do not form one evenly spaced stack.
-        Unsuitable: a segmentation, or frames that are not slices.
+        Unsuitable: an object that is no image, several images and no key, or a key that is not there.
     """
-    files = _files_of(path)
-    headers = [_read_header(file) for file in files]
-    _check_one_series(headers, path)
-    slices = [one for header, file in zip(headers, files, strict=True) for one in slices_of(header, file)]
-    frames = sum(int(header.get("NumberOfFrames", 1) or 1) for header in headers)
-    if frames == 1:
-        return _read_single(files[0], slices)
-    if len(slices) != frames:
-        kind = "images" if len(files) > 1 else "frames"
-        raise GeometryError(
-            f"{path} holds {frames} {kind} and a position for {len(slices)} of them, so they are no volume",
-            remedy="give single images one by one; films are not supported yet",
-        )
-    ordered, affine = arrange(slices, path)
-    middle = headers[files.index(ordered[len(ordered) // 2].path)]  # the end slices often show little, in a poor window
-    return _make_image(middle, _read_stack(ordered), affine, ordered)
+    # A key may name a series whose files lie in several folders below.
+    found = index_folder(path, below=key is not None) if path.is_dir() else index_files((path,))
+    return read_dicom_image(choose(found, path, key), path, index=index)
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
     """Read a series whose values are label numbers; see ``as_labels``."""
-    return as_labels(read(path), path)
+    return as_labels(read(path, key=key, index=index), path)
 
 
 def read_identifiers(path: str | Path) -> Identifiers:
@@ -78,7 +78,10 @@ def read_identifiers(path: str | Path) -> Identifiers:
     Raises:
         Unreadable: when it is not DICOM.
     """
-    data = _read_header(_files_of(Path(path))[0])
+    path = Path(path)
+    file = next((one for one in sorted(path.iterdir()) if is_dicom(one)), path) if path.is_dir() else path
+    read_header(file)  # says what is wrong with a file that is no DICOM object
+    data = read_dataset(file, pixels=False)
     return Identifiers(
         patient_id=str(data.get("PatientID", "") or ""),
         patient_name=str(data.get("PatientName", "") or ""),
@@ -89,156 +92,160 @@ def read_identifiers(path: str | Path) -> Identifiers:
     )
 
 
-def series_keys(folder: Path) -> dict[Path, tuple[str, bool]]:
-    """For each DICOM file directly in a folder: its SeriesInstanceUID and whether it has a position in the patient.
+def choose(found: DicomIndex, path: Path, key: str | None = None) -> DicomImage:
+    """The image that is meant, with notes of what was left out.
 
-    A file that cannot be read gets ``("", True)``: reading it as part of the series reports it.
-    """
-    import pydicom
-
-    keys = {}
-    for file in _dicom_files(folder):
-        try:
-            with reading(file, "a DICOM file"):
-                header = pydicom.dcmread(
-                    file, stop_before_pixels=True, force=has_suffix(file, SUFFIXES), specific_tags=_SERIES_TAGS
-                )
-        except Unreadable:
-            keys[file] = ("", True)
-            continue
-        positioned = "ImagePositionPatient" in header or "PerFrameFunctionalGroupsSequence" in header
-        keys[file] = (str(header.get("SeriesInstanceUID", "")), positioned)
-    return keys
-
-
-def _is_dicom(path: Path) -> bool:
-    if not path.is_file() or path.name.startswith("."):
-        return False
-    return has_suffix(path, SUFFIXES) or (path.name.upper() != "DICOMDIR" and peek(path, 132)[128:] == b"DICM")
-
-
-def _dicom_files(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if _is_dicom(file)]
-
-
-def _files_of(path: Path) -> list[Path]:
-    return _dicom_files(path) if path.is_dir() else [path]
-
-
-def _read_header(path: Path) -> Any:
-    """Everything before the pixels.
+    Args:
+        found: the index of ``path``.
+        path: named in errors.
+        key: names it; None where there is only one, not counting localizers.
 
     Raises:
-        Unreadable: when it is not DICOM, or has no pixels.
+        StudyError: when there is none, or it cannot be told which.
     """
-    import pydicom
-
-    with reading(path, "a DICOM file"):
-        # force: files from before 1996, and from some archives, lack the preamble.
-        data = pydicom.dcmread(path, stop_before_pixels=True, force=has_suffix(path, SUFFIXES))
-        if "SOPClassUID" not in data and "Rows" not in data:
-            raise ValueError("it holds no DICOM image")
-        if data.get("Modality") == "SEG":
-            raise Unsuitable(f"{path} is a DICOM segmentation, not an image", remedy="give the series it was drawn on")
-        if "Rows" not in data or "Columns" not in data:
-            raise Unreadable(
-                f"{path} has no pixels (its modality is {data.get('Modality', 'not given')})", remedy="give an image"
-            )
-        return data
-
-
-def _check_one_series(headers: list[Any], path: Path) -> None:
-    count = len({str(header.get("SeriesInstanceUID", "")) for header in headers})
-    if count > 1:
-        raise GeometryError(
-            f"{path} holds {count} series in {len(headers)} files", remedy="put each series into a folder of its own"
+    if key is None and len(found.series) <= 1 and found.unreadable:
+        raise _first_error(found)  # of a file that may be a slice of the stack
+    images = found.images if key is None else _named(found, key)
+    if not found.images:
+        raise _no_image(found, path)
+    _check_series(found, images, path)
+    volumes = [image for image in images if not image.localizer] or list(images)
+    if len(volumes) != 1:
+        raise Unsuitable(
+            f"{path} holds {_counted(len(found.images), 'image')} in {len(found.series)} series"
+            + ("" if key is None else f", and {len(volumes)} of them are called {key!r}"),
+            remedy="give a file of one image, or name one by its key: "
+            + _listed(index_folder(path).images if path.is_dir() else found.images),
         )
+    image = volumes[0]
+    left = [f"{_counted(len(images) - 1, 'localizer')} of the series left out"] if len(images) > 1 else []
+    kinds = Counter(found.others.values()) if path.is_dir() else Counter()
+    left += [f"{_counted(count, 'file')} beside it left out: {kind}" for kind, count in kinds.items()]
+    if found.unreadable:
+        left.append(f"{_counted(len(found.unreadable), 'file')} beside it cannot be read and may belong to it")
+    return replace(image, notes=(*image.notes, *left))
 
 
-def _read_frames(path: Path) -> tuple[Any, Array]:
-    """A whole data set and its stored values: (frames, rows, columns[, 3]), MONOCHROME1 inverted."""
-    import pydicom
+def read_dicom_image(image: DicomImage, path: Path, *, index: int | None = None) -> Image:
+    """Voxels, geometry and display of an image of an index.
 
-    with reading(path, "a DICOM file"):
-        data = pydicom.dcmread(path, force=has_suffix(path, SUFFIXES))
-        frames = decode(data)
-        if _is_inverted(data):
-            frames = frames.dtype.type(_stored_sum(data)) - frames
-        if data.get("ModalityLUTSequence"):
-            from pydicom.pixels.processing import apply_modality_lut
+    Args:
+        image: what to read.
+        path: the file or folder that was asked for, named in errors.
+        index: which frame of a film, 0-based.
 
-            frames = np.asarray(apply_modality_lut(frames, data))
-        return data, frames
-
-
-def _read_single(path: Path, slices: list[Slice]) -> Image:
-    data, frames = _read_frames(path)
-    if slices:
-        values = _rescale(frames, [slices[0].slope], [slices[0].intercept])
-        return _make_image(data, values, slice_affine(slices[0]), slices)
-    slope, intercept = _number(data, "RescaleSlope", 1.0), _number(data, "RescaleIntercept", 0.0)
-    affine, spacing_known, orientation_known = picture_affine(data)
-    image = _make_image(data, _rescale(frames, [slope], [intercept]), affine, slices)
-    source = Source((path,), NAME, {**image.source.uids, "SOPInstanceUID": (str(data.get("SOPInstanceUID", "")),)})
-    return replace(image, spacing_known=spacing_known, orientation_known=orientation_known, source=source)
+    Raises:
+        StudyError: when it cannot be read.
+    """
+    if image.kind == "film":
+        return _read_film(image, path, index)
+    if index is not None:
+        raise Unsuitable(f"{path} is no film, so it has no frame {index}", remedy="leave the index out")
+    if image.stack is None:
+        return _read_picture(image)
+    return _read_stack(image, list(image.stack.slices), path)
 
 
-def _read_stack(ordered: list[Slice]) -> Array:
-    """Rescaled values (slices, rows, columns[, 3]) of slices in order; one file is decoded at a time."""
-    first = ordered[0].path
-    _, frames = _read_frames(first)
-    if len({one.path for one in ordered}) == 1:
-        stored = frames[[one.place for one in ordered]]
+def _named(found: DicomIndex, key: str) -> list[DicomImage]:
+    exact = [image for image in found.images if image.key == key]
+    return exact or [image for image in found.images if key in (image.label, image.key.partition(":")[0])]
+
+
+def _no_image(found: DicomIndex, path: Path) -> StudyError:
+    if found.unreadable:
+        return _first_error(found)
+    if found.others:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in Counter(found.others.values()).items())
+        what = next(iter(found.others.values())) if len(found.others) == 1 else f"objects that are no images ({kinds})"
+        return Unsuitable(f"{path} is no image: {what}", remedy="give the series of images that it belongs to")
+    return Unreadable(f"{path} cannot be read as a DICOM file", remedy="it is damaged or something else")
+
+
+def _first_error(found: DicomIndex) -> StudyError:
+    """A new error of the same kind: the index is kept, and a raised error holds on to all that its caller knew."""
+    error = next(iter(found.unreadable.values()))
+    return type(error)(error.problem, remedy=error.remedy)
+
+
+def _listed(images: Sequence[DicomImage]) -> str:
+    shown = [f"{image.key} ({image.describe()})" for image in images[:_MOST_LISTED]]
+    return ", ".join(shown) + (f" and {len(images) - _MOST_LISTED} more" if len(images) > _MOST_LISTED else "")
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = noun if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
+def _check_series(found: DicomIndex, images: Sequence[DicomImage], path: Path) -> None:
+    wanted = {image.key for image in images if image.stack is not None}
+    for series in found.series:
+        if series.problem and wanted & {image.key for image in series.images}:
+            raise GeometryError(f"{path}: {series.problem}", remedy="export it again, or remove what is no slice")
+
+
+def _read_picture(image: DicomImage) -> Image:
+    file = image.files[0]
+    data, values = frames.read_frames(file)
+    with reading(file, "a DICOM file"):
+        geometry = picture_geometry(data)
+        values = rescale(values, [number(data, "RescaleSlope", 1.0)], [number(data, "RescaleIntercept", 0.0)])
+    made = _make_image(data, values, geometry.affine, [], (*image.notes, *geometry.notes))
+    source = Source((file,), NAME, {**made.source.uids, "SOPInstanceUID": (str(data.get("SOPInstanceUID", "")),)})
+    return replace(
+        made, spacing_known=geometry.spacing_known, orientation_known=geometry.orientation_known, source=source
+    )
+
+
+def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
+    file, count = image.files[0], next(iter(image.headers.values())).frames
+    if index is None or not 0 <= index < count:
+        raise GeometryError(
+            f"{path} holds {count} frames and a position for 0 of them, so they are no volume",
+            remedy=f"give the index of one frame, from 0 to {count - 1}",
+        )
+    data, values = frames.read_frames(file, [index])
+    with reading(file, "a DICOM file"):
+        geometry = picture_geometry(data)
+        values = rescale(values, [number(data, "RescaleSlope", 1.0)], [number(data, "RescaleIntercept", 0.0)])
+    note = f"frame {index + 1} of {count}"
+    made = _make_image(data, values, geometry.affine, [], (*image.notes, note, *geometry.notes))
+    source = replace(made.source, paths=(file,))
+    return replace(
+        made, spacing_known=geometry.spacing_known, orientation_known=geometry.orientation_known, source=source
+    )
+
+
+def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
+    notes = list(image.notes)
+    if image.stack and image.stack.problem:
+        raise GeometryError(
+            f"{path}: {image.label} is incomplete: {image.stack.problem} of its series",
+            remedy="export the series again",
+        )
+    if len(slices) == 1:
+        ordered, affine = slices, slice_affine(slices[0])
     else:
-        stored = np.empty((len(ordered), *frames.shape[1:]), dtype=frames.dtype)
-        for place, one in enumerate(ordered):
-            if one.path != first:
-                _, frames = _read_frames(one.path)
-            if frames.dtype != stored.dtype or frames.shape[1:] != stored.shape[1:]:
-                raise GeometryError(
-                    f"{one.path} holds {frames.dtype} {frames.shape[1:]} and the first slice of its series"
-                    f" {stored.dtype} {stored.shape[1:]}",
-                    remedy="put each series into a folder of its own",
-                )
-            stored[place] = frames[0]
-    return _rescale(stored, [one.slope for one in ordered], [one.intercept for one in ordered])
+        ordered, affine, tilt = arrange(slices, path)
+        if tilt:
+            notes.append(f"the gantry was tilted by {tilt:.1f}°: the affine is sheared accordingly")
+    middle = ordered[len(ordered) // 2].path  # the end slices often show little, in a poor window
+    values = frames.read_slices(ordered, image.headers)
+    frames.check_copies(image.stack.copies if image.stack else (), path)
+    with reading(middle, "a DICOM file"):
+        data = read_dataset(middle, pixels=False)
+    return _make_image(data, values, affine, ordered, tuple(notes))
 
 
-def _rescale(stored: Array, slopes: list[float], intercepts: list[float]) -> Array:
-    """``stored × slope + intercept`` per slice: int16 or int32 where that is exact, else float32."""
-    if stored.ndim == 4 or (set(slopes) == {1.0} and set(intercepts) == {0.0}):
-        return stored  # colour has no rescaling
-    dtype: type[np.generic] = np.float32
-    whole = all(value.is_integer() for value in (*slopes, *intercepts)) and stored.dtype.kind in "iu"
-    if whole:
-        ends = np.outer([float(stored.min()), float(stored.max())], slopes) + intercepts
-        fitting = [
-            kind
-            for kind in (np.int16, np.int32)
-            if np.iinfo(kind).min <= ends.min() and ends.max() <= np.iinfo(kind).max
-        ]
-        dtype = fitting[0] if fitting else np.float32
-    values = np.empty(stored.shape, dtype=dtype)
-    for place, (slope, intercept) in enumerate(zip(slopes, intercepts, strict=True)):
-        values[place] = stored[place].astype(np.float64) * slope + intercept
-    return values
-
-
-def _is_inverted(data: Any) -> bool:
-    return data.get("PhotometricInterpretation") == "MONOCHROME1" and data.get("Modality") not in _QUANTITIES
-
-
-def _stored_sum(data: Any) -> int:
-    """Smallest plus largest stored value: what a value and its inversion add up to."""
-    return -1 if int(data.PixelRepresentation) == 1 else (1 << int(data.BitsStored)) - 1
-
-
-def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice]) -> Image:
+def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], notes: tuple[str, ...]) -> Image:
     """(slices, rows, columns[, 3]) to an ``Image``; one slice becomes 2D."""
     if values.ndim == 4 and (values[..., :1] == values).all():
         values = values[..., 0]
+    units = units_of(data)
+    if data.get("Modality") == "PT" and values.ndim == 3:
+        values, units, note = _uptake(data, values, slices, units)
+        notes = (*notes, note)
     array = np.transpose(values if values.ndim == 4 else values[..., None])  # (C, columns, rows, slices)
-    modality = str(data.get("Modality", "") or "")
     uids: dict[str, str | tuple[str, ...]] = {
         keyword: str(data.get(keyword, "") or "")
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
@@ -247,27 +254,19 @@ def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice]) ->
     return Image(
         array[..., 0] if array.shape[-1] == 1 else array,
         affine,
-        modality=modality,
-        units="HU" if modality == "CT" else "",
-        window=_window(data),
+        modality=str(data.get("Modality", "") or ""),
+        units=units,
+        window=None if units == SUV_UNIT else window_of_file(data),
         source=Source(tuple(dict.fromkeys(one.path for one in slices)), NAME, uids),
+        notes=notes,
+        curve=None if units == SUV_UNIT else curve_of(data),
     )
 
 
-def _window(data: Any) -> tuple[float, float] | None:
-    """The file's first (centre, width), following the values through an inversion."""
-    centre, width = _number(data, "WindowCenter", np.nan), _number(data, "WindowWidth", np.nan)
-    if not (np.isfinite(centre) and width > 0):
-        return None
-    if _is_inverted(data):
-        slope, intercept = _number(data, "RescaleSlope", 1.0), _number(data, "RescaleIntercept", 0.0)
-        centre = slope * _stored_sum(data) + 2 * intercept - centre
-    return centre, width
-
-
-def _number(data: Any, keyword: str, default: float) -> float:
-    """The first value of a numeric attribute; ``default`` when it is absent or empty."""
-    value = data.get(keyword)
-    if value is None or value == "":
-        return default
-    return float(value if isinstance(value, (int, float)) else value[0])
+def _uptake(data: Any, values: Array, slices: Sequence[Slice], units: str) -> tuple[Array, str, str]:
+    """PET values in SUV where the header allows; the values, their unit and what was done."""
+    moments = [str(one.facts["acquired"]) for one in slices if "acquired" in one.facts]
+    factor, note = suv_factor(data, min(moments) if moments else None)
+    if factor is None:
+        return values, units, note
+    return np.multiply(values, np.float32(factor), dtype=np.float32), SUV_UNIT, note

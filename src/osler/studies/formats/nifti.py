@@ -1,127 +1,220 @@
-"""NIfTI-1 and NIfTI-2, single files (``.nii``, ``.nii.gz``).
+"""NIfTI-1 and NIfTI-2: single files (``.nii``, ``.nii.gz``) and pairs (``.hdr`` or ``.hdr.gz`` with ``.img``).
 
 Rules:
-- An image is always 3D here: a 2D NIfTI or one slice is ``(C, I, J, 1)``. A fourth (or fifth) axis becomes channels.
-- The affine is nibabel's choice: sform, else qform. Metre and micron headers become millimetres.
-- Both codes 0: the header says nothing about the place. The spacing from ``pixdim`` is used with nibabel's base affine
-  (voxel centre of the volume at 0, I grows to the left), and ``orientation_known`` is False.
+- An image is always 3D here: a 2D NIfTI or one slice is ``(C, I, J, 1)``. A fourth (or fifth) axis becomes channels;
+  ``index`` takes one volume of the fourth, ``read_frames`` each of them.
+- Where the voxels lie: see ``_nifti_geometry``. With both codes 0 the header says nothing about the place: the spacing
+  is used, the centre of the volume put at 0, and ``orientation_known`` is False.
 - Voxels keep their stored dtype unless the header scales them (``scl_slope``, ``scl_inter``); scaled ones are float32.
+- Analyze 7.5, which says neither where left is nor how its values are scaled, and CIFTI-2 are refused.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from osler.errors import Unreadable, UsageError
-from osler.studies.formats.base import as_labels, has_suffix, reading
+from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.studies.formats import _bytes
+from osler.studies.formats._volumes import Volumes, as_channels, is_sheared, only_real, without_alpha
+from osler.studies.formats.base import as_labels, has_suffix, peek, reading
+from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-if TYPE_CHECKING:
-    import nibabel
-
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_labels", "sniff"]
 
 NAME: str = "nifti"
-SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz")
-WRITES: tuple[str, ...] = SUFFIXES
-_MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: metre, millimetre, micron; 0 (unknown) is taken as mm
+SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+WRITES: tuple[str, ...] = (".nii", ".nii.gz")
 _GZIP_LEVEL = 4
+_LONGEST = 32767  # voxels along an axis that NIfTI-1 can count
+_CIFTI = range(3000, 3100)  # intent codes
 
 
 def sniff(path: Path) -> bool:
-    """Whether the name ends in ``.nii`` or ``.nii.gz``."""
-    return has_suffix(path, SUFFIXES)
+    """Whether the name ends in ``.nii`` or ``.nii.gz``, or it is the ``.hdr`` of a pair (Analyze's too)."""
+    if has_suffix(path, (".nii", ".nii.gz")):
+        return True
+    if not has_suffix(path, (".hdr", ".hdr.gz")):
+        return False
+    try:
+        return _version(_head(path)) > 0 or path.stat().st_size == 0
+    except (OSError, EOFError, zlib.error):
+        return True  # reading says what is wrong with it
 
 
 def read(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
-    """Read a volume as (C, I, J, K) with its affine to RAS+ mm. ``key`` and ``index`` have no meaning here.
+    """Read a volume as (C, I, J, K) with its affine to RAS+ mm; ``index`` chooses one of a 4D file.
 
     Raises:
         Unreadable: damaged, truncated, or not NIfTI.
-        GeometryError: when the affine is not finite or not invertible.
+        GeometryError: when the header does not say where the voxels lie, or says two things.
+        Unsuitable: several volumes of several channels, and none was chosen.
+        UsageError: when there is no such volume.
     """
     with reading(path, "a NIfTI file"):
-        file = _load(path)
-        header: Any = file.header
-        array = _channels_first(np.asanyarray(file.dataobj), path)
-        located = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
-        affine = np.array(file.affine, dtype=np.float64)
-        affine[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-        source = Source(paths=(path,), format=NAME)
-        return Image(array, affine, source=source, orientation_known=located)
+        return _read(path).image(index)
+
+
+def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
+    """Read the volumes of a 4D file, each as (C, I, J, K); errors as ``read``."""
+    with reading(path, "a NIfTI file"):
+        return _read(path).frames(start, stop, step)
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
     """Read a mask; see ``as_labels``."""
-    return as_labels(read(path), path)
+    return as_labels(read(path, index=index), path)
 
 
 def encode(image: Image, suffix: str) -> bytes:
-    """The bytes of a NIfTI-1 file; pixels (C, I, J) are written as one slice, channels as the fourth axis.
+    """The bytes of a NIfTI file; pixels (C, I, J) are written as one slice, channels as the fourth axis.
+
+    NIfTI-1, or NIfTI-2 when an axis is longer than NIfTI-1 can count. An image whose orientation is not known gets the
+    codes 0, and only its spacing is kept. A sheared affine is only in the sform: a qform cannot hold it.
 
     Raises:
         UsageError: for a dtype that NIfTI does not have.
     """
     import nibabel
 
-    array = image.array if image.array.ndim == 4 else image.array[..., None]
-    voxels = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
-    file = nibabel.Nifti1Image(_storable(voxels), image.affine, dtype=_storable(voxels).dtype)
-    base = file.header.get_base_affine()
-    if not image.orientation_known and np.allclose(base, image.affine, atol=1e-4):
-        code = 0  # the source said nothing about the place, and neither does the copy
-    else:
-        code = 1 if image.orientation_known else 2
-    file.set_sform(image.affine, code=code)
-    file.set_qform(image.affine, code=code, strip_shears=True)
+    channels = as_channels(image)  # (I, J[, K], C)
+    volume = channels if image.dimensions == 3 else channels[:, :, None]
+    voxels = _storable(volume[..., 0] if volume.shape[-1] == 1 else volume)
+    kind: Any = nibabel.Nifti2Image if max(voxels.shape) > _LONGEST else nibabel.Nifti1Image
+    file = kind(voxels, None, dtype=voxels.dtype)
+    file.header.set_zooms((*(image.spacing), 1.0, 1.0)[: voxels.ndim])
+    if image.orientation_known:
+        file.set_sform(image.affine, code=1)
+        if not is_sheared(image.affine):
+            file.set_qform(image.affine, code=1)
     file.header.set_xyzt_units("mm")
     data = file.to_bytes()
     # mtime 0: the same image gives the same bytes.
     return gzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else data
 
 
-def _load(path: Path) -> nibabel.Nifti1Image:
+def _read(path: Path) -> Volumes:
+    from osler.studies.formats._nifti_geometry import affine_of, times_of
+
+    header, unrepaired = _header(path, _head(path))
+    data = _data_file(path)
+    voxels = _scaled(_stored(header, data, path), header)
+    affine, located = affine_of(unrepaired, path)
+    paths = (path,) if data == path else (path, data)
+    source = Source(paths=paths, format=NAME)
+    return Volumes(voxels, affine, source, orientation_known=located, times_s=times_of(header, voxels.shape[3]))
+
+
+def _head(path: Path) -> bytes:
+    """The first 540 bytes, decompressed.
+
+    Raises:
+        OSError, EOFError: when they cannot be decompressed.
+    """
+    if not path.name.lower().endswith(".gz"):
+        return peek(path, 540)
+    with _bytes.open_inflated(path) as file:
+        return file.read(540)
+
+
+def _version(head: bytes) -> int:
+    """1 or 2 by the size that a header begins with, 0 for neither."""
+    sizes = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
+    return 2 if 540 in sizes else 1 if 348 in sizes else 0
+
+
+def _header(path: Path, head: bytes) -> tuple[Any, Any]:
+    """nibabel's header, and the same before nibabel repaired what it could (a handedness that is neither, say)."""
     import nibabel
 
-    data = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        data = gzip.decompress(data)  # to the end, so that the checksum is verified; nibabel stops before it
-    is_second = int.from_bytes(data[:4], "little") == 540 or int.from_bytes(data[:4], "big") == 540
-    kind = nibabel.Nifti2Image if is_second else nibabel.Nifti1Image
-    try:
-        return kind.from_stream(io.BytesIO(data))
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
-        raise Unreadable(f"{path} is not a NIfTI file: {error}", remedy="export it again as NIfTI") from error
-    except nibabel.wrapstruct.WrapStructError as error:
-        raise Unreadable(f"{path} has a damaged NIfTI header", remedy="export it again") from error
-
-
-def _channels_first(voxels: Array, path: Path) -> Array:
-    """(I, J), (I, J, K), (I, J, K, C) or (I, J, K, 1, C) to (C, I, J, K)."""
-    if voxels.dtype.names:  # NIfTI's RGB24 and RGBA32
-        voxels = np.stack([voxels[name] for name in voxels.dtype.names[:3]], axis=-1)
-    if voxels.dtype.kind not in "iufb":
-        raise Unreadable(f"{path} holds {voxels.dtype} values, and only real numbers can be used", remedy="convert it")
-    if voxels.ndim == 5 and voxels.shape[3] == 1:
-        voxels = voxels[:, :, :, 0]
-    if not 2 <= voxels.ndim <= 4:
+    version = _version(head)
+    kind: Any = nibabel.Nifti2Header if version == 2 else nibabel.Nifti1Header
+    size = 540 if version == 2 else 348
+    if len(head) < size or not version:
+        raise Unreadable(f"{path} has no whole NIfTI header", remedy="export it again as NIfTI")
+    magic = head[4:8] if version == 2 else head[344:348]
+    if magic[:2] not in (b"n+", b"ni"):
         raise Unreadable(
-            f"{path} has axes {voxels.shape}; a study has two or three and one for channels",
+            f"{path} is Analyze 7.5 or damaged: it says neither where left is nor how its values are scaled",
+            remedy="convert it to NIfTI with the software that wrote it",
+        )
+    if (magic[:2] == b"ni") != has_suffix(path, (".hdr", ".hdr.gz")):
+        raise Unreadable(
+            f"{path} has the header of {'a pair' if magic[:2] == b'ni' else 'a single file'}, and its name says else",
+            remedy="name pairs .hdr and .img, single files .nii",
+        )
+    try:
+        header = kind(head[:size], check=True)
+    except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
+        raise Unreadable(f"{path} has a damaged NIfTI header: {error}", remedy="export it again as NIfTI") from error
+    if int(header["intent_code"]) in _CIFTI:
+        raise Unreadable(f"{path} is CIFTI-2 (connectivity), which holds no image", remedy="give the volume itself")
+    return header, kind(head[:size], check=False)
+
+
+def _data_file(path: Path) -> Path:
+    """The file itself, or the ``.img`` of a pair."""
+    if not has_suffix(path, (".hdr", ".hdr.gz")):
+        return path
+    stem = path.name.lower().removesuffix(".gz").removesuffix(".hdr")
+    stem = path.name[: len(stem)]
+    names = [
+        stem + suffix for suffix in (".img", ".img.gz", ".IMG", ".IMG.gz") if (path.parent / (stem + suffix)).is_file()
+    ]
+    if not names:
+        raise Unreadable(f"{path} is one half of a pair, and {stem}.img is not there", remedy="copy both files")
+    return _bytes.beside(path, names[0])
+
+
+def _stored(header: Any, data: Path, path: Path) -> Array:
+    """(I, J, K, T, V) as stored."""
+    dtype, shape = header.get_data_dtype(), tuple(int(side) for side in header.get_data_shape())
+    if dtype.names is None:
+        only_real(dtype, path)
+    axes = (*shape, *(1,) * (5 - len(shape)))
+    if len(shape) < 1 or min(shape) < 1 or any(side > 1 for side in axes[5:]):
+        raise Unreadable(
+            f"{path} has axes {shape}; a study has two or three, one for time and one for channels",
             remedy="split it into volumes",
         )
-    while voxels.ndim < 4:
-        voxels = voxels[..., None]
-    if voxels.dtype == np.float64:  # what nibabel makes of scaled integers; single precision is ample for images
-        voxels = voxels.astype(np.float32)
-    if not voxels.dtype.isnative:
-        voxels = voxels.astype(voxels.dtype.newbyteorder("="))
-    return np.moveaxis(voxels, -1, 0)
+    size, offset = _bytes.count_bytes(shape, dtype), max(0, int(header.get_data_offset()))
+    compressed = data.name.lower().endswith(".gz")
+    stored = data.stat().st_size
+    _bytes.check_size(path, size + offset, stored, "gzip" if compressed else "raw")
+    with _bytes.open_inflated(data) as file:
+        _bytes.skip(file, offset, path)
+        buffer = _bytes.fill(file, size, path)
+        if compressed:
+            _bytes.drain(file, path)
+    return _colours(_bytes.to_array(buffer, dtype, axes[:5]), path)
+
+
+def _colours(voxels: Array, path: Path) -> Array:
+    """NIfTI's RGB24 and RGBA32 to a last axis of three."""
+    names = voxels.dtype.names
+    if names is None:
+        return voxels
+    if voxels.shape[4] > 1:
+        raise Unsuitable(f"{path} holds several colours in one voxel", remedy="split it into volumes")
+    colours = np.stack([voxels[name][..., 0] for name in names], axis=-1)
+    return without_alpha(colours, path) if len(names) == 4 else colours
+
+
+def _scaled(voxels: Array, header: Any) -> Array:
+    """After ``scl_slope`` and ``scl_inter``, volume by volume so that double precision is only needed for one."""
+    slope, intercept = header.get_slope_inter()
+    if slope is None or (slope == 1 and intercept == 0):
+        return voxels
+    result = np.empty(voxels.shape, np.float32, order="F")
+    for place in np.ndindex(voxels.shape[2:]):
+        result[(..., *place)] = voxels[(..., *place)] * np.float64(slope) + np.float64(intercept)
+    return result
 
 
 def _storable(voxels: Array) -> Array:

@@ -10,12 +10,14 @@ Rules:
 from __future__ import annotations
 
 import io
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from osler.errors import Unreadable, UsageError
+from osler.studies.formats import _bytes
 from osler.studies.formats.base import as_labels, has_suffix, reading
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
@@ -71,9 +73,19 @@ def _load_array(path: Path, key: str, _modified: int, _size: int) -> Array:
     with np.load(path, allow_pickle=False) as archive:
         if key not in archive.files:
             raise UsageError(f"{path} has no array {key!r}", remedy=f"its arrays are {', '.join(archive.files)}")
+        _check_member(path, key)
         array: Array = archive[key]
     array.flags.writeable = False
     return array
+
+
+def _check_member(path: Path, key: str) -> None:
+    """Refuse an array that would unfold far beyond what is stored of it."""
+    with zipfile.ZipFile(path) as archive:
+        names = {info.filename: info for info in archive.infolist()}
+    info = names.get(f"{key}.npy") or names[key]
+    method = "raw" if info.compress_type == zipfile.ZIP_STORED else "zlib"
+    _bytes.check_size(path, info.file_size, info.compress_size, method)
 
 
 def encode(image: Image, suffix: str) -> bytes:

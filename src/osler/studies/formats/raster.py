@@ -2,11 +2,13 @@
 
 Rules:
 - ``(C, I, J)``: I runs along a row of the picture, J down. 8 and 16 bit and float (TIFF) keep their dtype.
-- Colour has C = 3; a colour picture whose three channels are equal everywhere is grey, C = 1.
+- Colour has C = 3; a colour picture whose three channels are equal everywhere is grey, C = 1. A TIFF may have more.
 - Transparency is dropped where it is fully opaque; otherwise the picture is laid on black.
 - The EXIF (or TIFF) orientation is applied.
+- Of a TIFF of several pages, or an animated PNG, ``index`` takes one and ``read_frames`` each.
 - Spacing and orientation are unknown (``PICTURE_AFFINE``): resolutions written in pictures are those of a printer.
-- As a mask: a palette gives its indices, equal channels give one, black and white gives 0 and 1. JPEG is refused.
+- As a mask: a palette gives its indices, grey of 2 or 4 bits its own values, equal channels give one, black and white
+  gives 0 and 1. JPEG is refused.
 """
 
 from __future__ import annotations
@@ -18,18 +20,20 @@ from typing import Any
 import numpy as np
 
 from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.studies.formats import _bytes, _tiff
+from osler.studies.formats._volumes import chosen_frame, frame_range
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
+from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "is_grey", "read", "read_frames", "read_labels", "sniff"]
 
 NAME: str = "raster"
 SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 WRITES: tuple[str, ...] = (".png", ".tif", ".tiff")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_EXIF_ORIENTATION = 274
 
 
 def sniff(path: Path) -> bool:
@@ -38,14 +42,24 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
-    """Read a picture as (C, I, J); ``key`` and ``index`` have no meaning here.
+    """Read a picture, or page ``index`` of several, as (C, I, J).
 
     Raises:
-        Unreadable: damaged, truncated, several pages, or no picture.
+        Unreadable: damaged, truncated, no picture, or several pages of which none was chosen.
+        Unsuitable: a TIFF whose fourth channel may or may not be transparency.
+        UsageError: when there is no such page.
     """
     with reading(path, "a picture"):
-        rows = _without_alpha(_decode(path, labels=False))
-    return _to_image(rows, path)
+        return _to_image(_page(path, index, labels=False), path)
+
+
+def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
+    """Read the pages of a TIFF or of an animated PNG; when one is in colour, all are. Errors as ``read``."""
+    with reading(path, "a picture"):
+        pages = _pages(path, start, stop, step)
+        if not all(is_grey(rows) for rows in pages):
+            return Frames(tuple(_to_image(_coloured(rows), path, keep_colour=True) for rows in pages))
+        return Frames(tuple(_to_image(rows, path) for rows in pages))
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
@@ -60,8 +74,7 @@ def read_labels(path: Path, *, key: str | None = None, index: int | None = None)
             f"{path} is a JPEG, whose compression changes label values", remedy="save masks as PNG, TIFF or NIfTI"
         )
     with reading(path, "a picture"):
-        rows = _without_alpha(_decode(path, labels=True))
-    image = _to_image(rows, path)
+        image = _to_image(_page(path, index, labels=True), path)
     if image.array.shape[0] != 1:
         raise Unsuitable(
             f"{path} is in colour, and colours have no label numbers",
@@ -83,6 +96,13 @@ def encode(image: Image, suffix: str) -> bytes:
     return _encode_tiff(rows) if suffix.startswith(".tif") else _encode_png(rows)
 
 
+def is_grey(rows: Array) -> bool:
+    """Whether (rows, columns[, channels]) is grey: one channel, or three that are equal everywhere."""
+    if rows.ndim == 2 or rows.shape[-1] == 1:
+        return True
+    return rows.shape[-1] == 3 and bool((rows[..., :1] == rows[..., 1:]).all())
+
+
 def _encode_png(rows: Array) -> bytes:
     import imagecodecs
 
@@ -102,41 +122,95 @@ def _encode_tiff(rows: Array) -> bytes:
     return buffer.getvalue()
 
 
-def _to_image(rows: Array, path: Path) -> Image:
-    """(rows, columns[, 3]) to an ``Image``; equal channels become one."""
-    if rows.ndim == 3 and (rows[..., 0] == rows[..., 1]).all() and (rows[..., 0] == rows[..., 2]).all():
+def _to_image(rows: Array, path: Path, *, keep_colour: bool = False) -> Image:
+    """(rows, columns[, C]) to an ``Image``; equal channels become one unless ``keep_colour``."""
+    if rows.ndim == 3 and not keep_colour and is_grey(rows):
         rows = rows[..., 0]
     channels_first = np.transpose(rows[..., None] if rows.ndim == 2 else rows)
     source = Source(paths=(path,), format=NAME)
-    with reading(path, "a picture"):
-        return Image(channels_first, spacing_known=False, source=source, orientation_known=False)
+    return Image(channels_first, spacing_known=False, source=source, orientation_known=False)
 
 
-def _decode(path: Path, *, labels: bool) -> Array:
-    """(rows, columns) or (rows, columns, 2 to 4), upright; palettes stay indices when ``labels``."""
+def _coloured(rows: Array) -> Array:
+    return np.repeat(rows[..., None], 3, axis=-1) if rows.ndim == 2 else rows
+
+
+def _page(path: Path, index: int | None, *, labels: bool) -> Array:
+    """(rows, columns) or (rows, columns, C), upright, without alpha."""
+    if peek(path, 4) in _TIFF:
+        with _tiff.open_pages(path) as pages:
+            return _tiff.decode_page(pages[_choice(path, len(pages), index, "pages")], path, labels=labels)
     head = peek(path, 26)
-    if head.startswith(_TIFF):
-        return _decode_tiff(path, labels=labels)
-    if head.startswith(_PNG) and head[24] == 16 and head[25] != 0:
-        import imagecodecs  # Pillow would cut 16-bit colour and 16-bit transparency down to 8 bits
-
-        return np.asarray(imagecodecs.png_decode(path.read_bytes()))
-    return _decode_pillow(path, labels=labels)
+    if head.startswith(_PNG) and head[24:25] == b"\x10" and head[25] != 0:
+        _choice(path, 1, index, "pages")
+        return _tiff.lay_on_black(_deep_png(path, head), path)
+    return _decode_pillow(path, index, labels=labels)
 
 
-def _decode_pillow(path: Path, *, labels: bool) -> Array:
+def _choice(path: Path, count: int, index: int | None, kind: str) -> int:
+    if index is not None:
+        return chosen_frame(path, count, index)
+    if count != 1:
+        raise Unreadable(
+            f"{path} holds {count} {kind}, and a picture has one",
+            remedy=f"choose one with index=0 to {count - 1}, or read them with read_frames",
+        )
+    return 0
+
+
+def _pages(path: Path, start: int, stop: int | None, step: int) -> list[Array]:
+    if peek(path, 4) in _TIFF:
+        with _tiff.open_pages(path) as pages:
+            places = frame_range(path, len(pages), start, stop, step)
+            return [_tiff.decode_page(pages[place], path, labels=False) for place in places]
+    count = _count_pillow(path)
+    return [_page(path, place, labels=False) for place in frame_range(path, count, start, stop, step)]
+
+
+def _deep_png(path: Path, head: bytes) -> Array:
+    import imagecodecs  # Pillow would cut 16-bit colour and 16-bit transparency down to 8 bits
+
+    width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    _bytes.check_size(path, width * height * 8, path.stat().st_size, "zlib")
+    return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+
+
+def _open_pillow(path: Path) -> Any:
     import PIL.Image
 
-    with PIL.Image.open(path, formats=("PNG", "JPEG", "MPO", "BMP")) as file:
-        if file.format == "PNG" and getattr(file, "n_frames", 1) > 1:
-            raise Unreadable(f"{path} is an animation", remedy="save one picture per file")
+    try:
+        return PIL.Image.open(path, formats=("PNG", "JPEG", "MPO", "BMP"))
+    except PIL.Image.DecompressionBombError as error:
+        raise Unreadable(
+            f"{path} announces more pixels than a picture has", remedy="save it as a pyramidal TIFF, or smaller"
+        ) from error
+
+
+def _count_pillow(path: Path) -> int:
+    with _open_pillow(path) as file:
+        return int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1  # MPO: other views, thumbnails
+
+
+def _decode_pillow(path: Path, index: int | None, *, labels: bool) -> Array:
+    with _open_pillow(path) as file:
+        frames = int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1
+        place = _choice(path, frames, index, "frames (an animation)")
+        if place:
+            file.seek(place)
         file.load()
-        rows = _labels_of(file) if labels else _colours_of(file)
-        return _upright(rows, int(file.getexif().get(_EXIF_ORIENTATION, 1)))
+        rows = _labels_of(file, path) if labels else _colours_of(file)
+        rows = _tiff.upright(rows, int(file.getexif().get(_tiff.ORIENTATION, 1)))
+    return _tiff.lay_on_black(rows, path)
 
 
-def _labels_of(file: Any) -> Array:
-    return np.asarray(file).astype(np.uint8) if file.mode == "1" else np.asarray(file)
+def _labels_of(file: Any, path: Path) -> Array:
+    rows = np.asarray(file)
+    if file.mode == "1":
+        return rows.astype(np.uint8)
+    head = peek(path, 26)
+    if file.format == "PNG" and head[25] == 0 and head[24] in (2, 4):  # Pillow spreads these over 0 to 255
+        rows = rows // (255 // (2 ** head[24] - 1))
+    return rows
 
 
 def _colours_of(file: Any) -> Array:
@@ -147,52 +221,3 @@ def _colours_of(file: Any) -> Array:
     if file.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         return np.asarray(file.convert("RGB"))
     return np.asarray(file)
-
-
-def _decode_tiff(path: Path, *, labels: bool) -> Array:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        if len(file.pages) != 1:
-            raise Unreadable(
-                f"{path} holds {len(file.pages)} pages, and a picture has one", remedy="save one picture per file"
-            )
-        page: Any = file.pages[0]
-        rows = page.asarray()
-        if rows.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-            rows = np.moveaxis(rows, 0, -1)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not (labels and rows.dtype != bool):
-            rows = ~rows if rows.dtype.kind in "ub" else -rows
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
-            rows = np.moveaxis(page.colormap, 0, -1)[rows]
-        if rows.dtype == bool:
-            rows = rows.astype(np.uint8) * (1 if labels else 255)
-        orientation = page.tags.get(_EXIF_ORIENTATION)
-        return _upright(rows, int(orientation.value) if orientation else 1)
-
-
-def _upright(rows: Array, orientation: int) -> Array:
-    """Apply EXIF orientation 1 to 8: first transposed (5 to 8), then flipped."""
-    if orientation in (5, 6, 7, 8):
-        rows = rows.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        rows = rows[::-1]
-    if orientation in (2, 3, 6, 7):
-        rows = rows[:, ::-1]
-    return rows
-
-
-def _without_alpha(rows: Array) -> Array:
-    """(rows, columns) or (rows, columns, 3): transparency dropped if opaque, else laid on black."""
-    if rows.ndim == 2:
-        return rows
-    if rows.ndim != 3 or rows.shape[-1] not in (1, 2, 3, 4):
-        raise Unreadable(
-            f"a picture has 1 to 4 channels, and this one has shape {rows.shape}", remedy="save it as grey or RGB"
-        )
-    if rows.shape[-1] in (2, 4):
-        alpha = rows[..., -1:]
-        opaque = np.iinfo(rows.dtype).max if rows.dtype.kind in "iu" else 1.0
-        colour = rows[..., :-1]
-        rows = colour if (alpha == opaque).all() else np.rint(colour * (alpha / opaque)).astype(rows.dtype)
-    return rows[..., 0] if rows.shape[-1] == 1 else rows

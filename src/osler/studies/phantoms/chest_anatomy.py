@@ -13,7 +13,19 @@ import numpy as np
 from osler.studies.geometry import Array
 from osler.studies.phantoms.shapes import Axes, Grid, Point, capsule, cylinder, ellipsoid, occupied, paint
 
-__all__ = ["HEART", "LUNGS", "NODULES", "SPINE", "Nodule", "Patient", "draw_patient", "paint_chest"]
+__all__ = [
+    "HEART",
+    "LUNGS",
+    "NODULES",
+    "SPINE",
+    "Nodule",
+    "Patient",
+    "draw_patient",
+    "heart_distance",
+    "lung_distance",
+    "paint_chest",
+    "paint_nodule",
+]
 
 LUNGS, HEART, SPINE, NODULES = 1, 2, 3, 4
 _AIR, _FAT, _MUSCLE, _LIVER, _CORTEX = -1000.0, -100.0, 50.0, 60.0, 520.0
@@ -29,6 +41,15 @@ class Nodule:
     diameter: float
     density: float
     bumps: float = 0.1
+
+    @property
+    def volume(self) -> float:
+        """mm3; the integral of the cubed radius over all directions, where the bumps' mean square is 7/30."""
+        return float(np.pi / 6 * self.diameter**3 * (1 + 0.7 * self.bumps**2))
+
+    def grown(self, factor: float) -> Nodule:
+        """The same nodule with ``factor`` times the volume."""
+        return replace(self, diameter=self.diameter * factor ** (1 / 3))
 
 
 @dataclass(frozen=True)
@@ -110,7 +131,7 @@ class _Room:
         low = (-width, -depth, patient.diaphragm)
         steps = [int(2 * width / _STEP) + 2, int(2 * depth / _STEP) + 2, int((_TOP_OF_LUNGS - low[2]) / _STEP) + 2]
         self.grid = Grid((steps[0], steps[1], steps[2]), (_STEP,) * 3, low)
-        self.distance = _lungs(self.grid.axes(), patient)
+        self.distance = lung_distance(self.grid.axes(), patient)
         self.blood = patient.blood
 
     def free(self, point: Point, margin: float) -> bool:
@@ -184,7 +205,7 @@ def _nodules(rng: np.random.Generator, room: _Room, count: int) -> Iterator[Nodu
             yield Nodule(centre, diameter, float(rng.uniform(10, 80)), float(rng.uniform(0.04, 0.14)))
 
 
-def _heart(axes: Axes, patient: Patient, grown: float = 0.0) -> Array:
+def heart_distance(axes: Axes, patient: Patient, grown: float = 0.0) -> Array:
     """Distance (I, J, K) to the heart, whose apex points to the left, the front and down."""
     a, b, c = patient.heart_radii
     return ellipsoid(_leaning(axes, patient), patient.heart, (a + grown, b + grown, c + grown), patient.heart_turn)
@@ -196,7 +217,7 @@ def _leaning(axes: Axes, patient: Patient) -> Axes:
     return x + 0.35 * (z - patient.heart[2]), y, z
 
 
-def _lungs(axes: Axes, patient: Patient) -> Array:
+def lung_distance(axes: Axes, patient: Patient) -> Array:
     """Distance (I, J, K) to both lungs: inside the cage, above the diaphragm, beside mediastinum, heart and spine."""
     x, y, z = axes
     width, depth = patient.cage
@@ -210,7 +231,7 @@ def _lungs(axes: Axes, patient: Patient) -> Array:
     # The lungs nearly meet behind the sternum and are kept apart by vessels and airways further back.
     middle = np.abs(x - 2) - (7 + (24 + 6 * np.clip(z / 60, -0.3, 1)) * np.exp(-(((y - 2) / 42) ** 2)))
     column = cylinder(x - patient.spine[0], y - patient.spine[1] - 6, (27.0, 34.0))
-    others = np.minimum(np.minimum(middle, column), _heart(axes, patient, 5))
+    others = np.minimum(np.minimum(middle, column), heart_distance(axes, patient, 5))
     return np.asarray(np.maximum(np.maximum(cage, (dome - z) * 0.85), -others))
 
 
@@ -224,11 +245,11 @@ def paint_chest(grid: Grid, patient: Patient) -> tuple[Array, Array]:
     edge = float(np.mean(grid.spacing))
     hu = np.full(grid.shape, _AIR)
     _paint_body(hu, axes, patient, edge)
-    lungs = _lungs(axes, patient)
+    lungs = lung_distance(axes, patient)
     _paint_lungs(hu, axes, lungs, patient, edge)
     _paint_tubes(hu, grid, patient, lungs, edge)
-    heart = _heart(axes, patient)
-    paint(hu, _heart(axes, patient, 5), _FAT, edge)
+    heart = heart_distance(axes, patient)
+    paint(hu, heart_distance(axes, patient, 5), _FAT, edge)
     paint(hu, heart, _heart_values(axes, patient), edge)
     _paint_great_vessels(hu, grid, patient, edge)
     spine = _spine(axes, patient)
@@ -238,7 +259,7 @@ def paint_chest(grid: Grid, patient: Patient) -> tuple[Array, Array]:
     labels[heart < 0] = HEART
     labels[spine < 0] = SPINE
     for nodule in patient.nodules:
-        _paint_nodule(hu, labels, grid, nodule, edge)
+        paint_nodule(hu, labels, grid, nodule, edge)
     return hu, labels
 
 
@@ -361,7 +382,8 @@ def _paint_spine(hu: Array, axes: Axes, patient: Patient, spine: Array, edge: fl
     paint(hu, cylinder(x - at_x, y - at_y - 22, (9.0, 7.5)) + 0 * z, 30.0, edge)
 
 
-def _paint_nodule(hu: Array, labels: Array, grid: Grid, nodule: Nodule, edge: float) -> None:
+def paint_nodule(hu: Array, labels: Array, grid: Grid, nodule: Nodule, edge: float) -> None:
+    """Lay a nodule over HU (I, J, K) and ``NODULES`` over labels (I, J, K), in place."""
     reach = nodule.diameter * 0.7 + edge
     low, high = np.subtract(nodule.centre, reach), np.add(nodule.centre, reach)
     where = grid.around(tuple(low), tuple(high))

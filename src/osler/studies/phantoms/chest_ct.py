@@ -11,29 +11,41 @@ than a nodule does.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from osler.errors import OutputExists, StorageError, UsageError
-from osler.studies.formats import write_image
+from osler.errors import UsageError
+from osler.studies.formats.nifti import encode
 from osler.studies.geometry import LPS_TO_RAS, Array
 from osler.studies.image import Image
 from osler.studies.phantoms.chest_anatomy import HEART, LUNGS, NODULES, SPINE, Nodule, draw_patient, paint_chest
+from osler.studies.phantoms.degrade import NO_FAULTS, Faults, ct_low_dose, ct_motion
 from osler.studies.phantoms.dicom_series import write_ct_series
+from osler.studies.phantoms.files import case_seed, empty_folder, nothing, put_bytes, write_answers
 from osler.studies.phantoms.shapes import Grid
 
-__all__ = ["LABELS", "SCANNERS", "SIZE", "ChestPhantom", "Scanner", "make", "write_dataset", "write_study"]
+__all__ = [
+    "LABELS",
+    "SCANNERS",
+    "SIZE",
+    "ChestPhantom",
+    "Scanner",
+    "doubling_days",
+    "make",
+    "write_dataset",
+    "write_study",
+]
 
 LABELS = {LUNGS: "lungs", HEART: "heart", SPINE: "spine", NODULES: "nodules"}
 SIZE = (80, 80, 48)
 _LENGTH = 204.0  # mm from the lowest to the highest slice
 _MOST_NODULES = 4
 _SMALLEST = 32
+_INTERVAL = 90  # days between examinations of one patient
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class ChestPhantom:
     """A phantom and everything that is true of it.
 
     ``image`` is (1, I, J, K) int16 in HU; ``mask`` (1, I, J, K) uint8 on the same grid with the values of ``LABELS``.
-    Nodules have their centres in LPS+ millimetres and diameters in millimetres.
+    Nodules have their centres in LPS+ millimetres, diameters in millimetres and volumes in mm3. ``day`` counts from
+    the first of several examinations of the same patient.
     """
 
     image: Image
@@ -72,6 +85,7 @@ class ChestPhantom:
     nodules: tuple[Nodule, ...]
     scanner: Scanner
     seed: int
+    day: int = 0
 
     @property
     def label(self) -> str:
@@ -80,7 +94,13 @@ class ChestPhantom:
 
 
 def make(
-    seed: int, *, size: tuple[int, int, int] = SIZE, nodules: int | None = None, scanner: int | None = None
+    seed: int,
+    *,
+    size: tuple[int, int, int] = SIZE,
+    nodules: int | None = None,
+    scanner: int | None = None,
+    faults: Faults = NO_FAULTS,
+    day: int = 0,
 ) -> ChestPhantom:
     """Draw a patient, scan them.
 
@@ -89,26 +109,52 @@ def make(
         size: columns, rows and (about) slices.
         nodules: how many, 0 to 4; None leaves it to chance, none in half of the cases.
         scanner: index into ``SCANNERS``; None leaves it to chance.
+        faults: less dose, a patient who breathes.
+        day: days after the first examination of this patient: they lie a little differently, and each nodule has
+            grown as ``doubling_days`` says.
 
     Raises:
-        UsageError: for a size below 32×32×16 or a number of nodules that is not 0 to 4.
+        UsageError: for a size below 32×32×16, a number of nodules that is not 0 to 4, a negative day, a bias field.
     """
-    if min(size[:2]) < _SMALLEST or size[2] < _SMALLEST // 2:
-        raise UsageError(f"a phantom of {'×'.join(map(str, size))} voxels is too small", remedy="use 32×32×16 or more")
-    if nodules is not None and not 0 <= nodules <= _MOST_NODULES:
-        raise UsageError(f"a phantom has 0 to {_MOST_NODULES} nodules, not {nodules}", remedy="choose another number")
+    _check(size, nodules, day, faults)
     rng = np.random.default_rng(seed)
     by_chance = int(rng.integers(1, _MOST_NODULES + 1)) if rng.random() < 0.5 else 0
     machine = SCANNERS[int(rng.integers(len(SCANNERS))) if scanner is None else scanner]
     patient = draw_patient(rng, by_chance if nodules is None else nodules)
-    grid = _grid(rng, machine, patient.width, size)
+    noise_rng = np.random.default_rng([seed, 1, day] if day else [seed, 1])
+    if day:
+        pace = [0.0 if days is None else day / days for days in doubling_days(seed, len(patient.nodules))]
+        grown = tuple(n.grown(2.0**p) for n, p in zip(patient.nodules, pace, strict=True))
+        patient = replace(patient, nodules=grown)
+    grid = _grid(noise_rng if day else rng, machine, patient.width, size)
     hu, labels = paint_chest(grid, patient)
-    noise_rng = np.random.default_rng([seed, 1])
-    scanned = _scan(noise_rng, machine, grid, hu, patient.width * patient.depth)
+    scanned = _scan(noise_rng, machine, grid, hu, patient.width * patient.depth, faults)
     affine = LPS_TO_RAS @ np.array([[grid.spacing[0], 0, 0, grid.origin[0]], [0, grid.spacing[1], 0, grid.origin[1]],
                                     [0, 0, grid.spacing[2], grid.origin[2]], [0, 0, 0, 1.0]])  # fmt: skip
     image = Image(scanned[None], affine, "CT", units="HU", window=(40.0, 400.0))
-    return ChestPhantom(image, Image(labels[None], affine), patient.nodules, machine, seed)
+    return ChestPhantom(image, Image(labels[None], affine), patient.nodules, machine, seed, day)
+
+
+def doubling_days(seed: int, nodules: int) -> tuple[int | None, ...]:
+    """In how many days each nodule of that patient doubles its volume; None: it does not grow.
+
+    The first one always grows, of the others half, in 90 to 400 days: volume doubling times of solid cancers found by
+    screening.
+    """
+    rng = np.random.default_rng([seed, 2])
+    drawn = [(bool(rng.random() < 0.5), int(rng.integers(90, 401))) for _ in range(nodules)]
+    return tuple(days if grows or n == 0 else None for n, (grows, days) in enumerate(drawn))
+
+
+def _check(size: tuple[int, int, int], nodules: int | None, day: int, faults: Faults) -> None:
+    if min(size[:2]) < _SMALLEST or size[2] < _SMALLEST // 2:
+        raise UsageError(f"a phantom of {'×'.join(map(str, size))} voxels is too small", remedy="use 32×32×16 or more")
+    if nodules is not None and not 0 <= nodules <= _MOST_NODULES:
+        raise UsageError(f"a phantom has 0 to {_MOST_NODULES} nodules, not {nodules}", remedy="choose another number")
+    if day < 0:
+        raise UsageError(f"the day of an examination is 0 or later, not {day}", remedy="count from the first")
+    if faults.bias:
+        raise UsageError("a CT has no bias field", remedy="leave it out, or take brain-mr")
 
 
 def _grid(rng: np.random.Generator, machine: Scanner, half_width: float, size: tuple[int, int, int]) -> Grid:
@@ -121,7 +167,7 @@ def _grid(rng: np.random.Generator, machine: Scanner, half_width: float, size: t
     return Grid(shape, spacing, (x, y, z - 6))
 
 
-def _scan(rng: np.random.Generator, machine: Scanner, grid: Grid, hu: Array, section: float) -> Array:
+def _scan(rng: np.random.Generator, machine: Scanner, grid: Grid, hu: Array, section: float, faults: Faults) -> Array:
     """What the scanner makes of the patient: table, blur, sharpening, noise, the round field, whole numbers."""
     from scipy.ndimage import gaussian_filter
 
@@ -133,6 +179,7 @@ def _scan(rng: np.random.Generator, machine: Scanner, grid: Grid, hu: Array, sec
     x, y, _ = grid.axes()
     thickness = 0.6 + 0.6 * np.exp(-(x**2 + (1.4 * y) ** 2) / 110**2)  # more noise where more was passed
     hu += grain / grain.std() * machine.noise * thickness * (section / (158 * 108)) ** 0.5
+    hu = ct_low_dose(rng, ct_motion(rng, hu, grid.spacing, faults.motion), grid.spacing, faults.dose)
     middle = [(o + s * (n - 1) / 2) for o, s, n in zip(grid.origin, grid.spacing, grid.shape, strict=True)]
     radius = grid.spacing[0] * grid.shape[0] / 2
     hu = np.where((x - middle[0]) ** 2 + (y - middle[1]) ** 2 <= (radius * 1.06) ** 2, hu, -1024)
@@ -157,43 +204,62 @@ def write_study(folder: str | Path, seed: int, *, size: tuple[int, int, int] = S
         StorageError: when it cannot be written.
     """
     phantom = make(seed, size=size)
-    _write_series(phantom, _empty(Path(folder)), seed)
+    _write_series(phantom, empty_folder(folder), seed)
     return phantom
 
 
 def write_dataset(
-    folder: str | Path, *, cases: int = 24, seed: int = 0, size: tuple[int, int, int] = SIZE
+    folder: str | Path,
+    *,
+    cases: int = 24,
+    seed: int = 0,
+    size: tuple[int, int, int] = SIZE,
+    faults: Faults = NO_FAULTS,
+    times: int = 1,
+    each: Callable[[], object] = nothing,
 ) -> tuple[ChestPhantom, ...]:
-    """Write a labelled dataset: ``manifest.csv``, ``labels.json``, ``studies/<name>/*.dcm``, ``masks/<name>.nii.gz``.
+    """Write a labelled dataset: ``manifest.csv``, ``labels.json``, ``truth.json``, ``studies/<name>/*.dcm``,
+    ``masks/<name>.nii.gz``.
 
     Half of the cases (rounded up) have one to four nodules. The manifest has the columns image, mask, label,
     patient, scanner, nodules and largest_mm; ``task`` says whether masks or labels are learnt.
+
+    Args:
+        folder: a new or empty one.
+        cases: patients.
+        seed: everything follows from it.
+        size: columns, rows and (about) slices.
+        faults: less dose, patients who breathe.
+        times: examinations of each patient, 90 days apart; nodules grow (``doubling_days``), scanners may change. The
+            manifest has the column day then.
+        each: called after each case.
 
     Raises:
         OutputExists: when the folder holds something.
         StorageError: when it cannot be written.
     """
-    folder = _empty(Path(folder))
+    folder = empty_folder(folder)
     rng = np.random.default_rng([seed, cases])
     with_nodules = set(rng.permutation(cases)[: (cases + 1) // 2].tolist())
     counts = [int(rng.integers(1, _MOST_NODULES + 1)) if n in with_nodules else 0 for n in range(cases)]
-    phantoms, rows = [], []
-    (folder / "masks").mkdir()
+    phantoms, rows, truth = [], [], {}
     for n, count in enumerate(counts):
-        phantom = make(seed * 10_000 + n, size=size, nodules=count, scanner=int(rng.integers(len(SCANNERS))))
-        name = f"chest-{n + 1:03d}"
-        number = seed * 10_000 + n + 1  # patients of datasets with different seeds are different people
-        _write_series(phantom, _empty(folder / "studies" / name), number)
-        write_image(phantom.mask, folder / "masks" / f"{name}.nii.gz")
-        phantoms.append(phantom)
-        rows.append(_row(name, phantom, number))
-    _write_text(folder / "manifest.csv", _table(rows))
-    _write_text(folder / "labels.json", json.dumps({str(v): n for v, n in LABELS.items()}, indent=2) + "\n")
+        for visit in range(times):
+            own, machine = case_seed(seed, n), int(rng.integers(len(SCANNERS)))
+            phantom = make(own, size=size, nodules=count, scanner=machine, faults=faults, day=visit * _INTERVAL)
+            name = f"chest-{n + 1:03d}" + (f"-{visit + 1}" if times > 1 else "")
+            _write_series(phantom, empty_folder(folder / "studies" / name), own + 1)
+            put_bytes(folder / "masks" / f"{name}.nii.gz", encode(phantom.mask, ".nii.gz"))
+            phantoms.append(phantom)
+            rows.append(_row(name, phantom, own + 1, times > 1))
+            truth[name] = _truth(phantom, faults)
+        each()
+    write_answers(folder, "chest-ct", seed, rows=rows, truth=truth, labels=LABELS)
     return tuple(phantoms)
 
 
-def _row(name: str, phantom: ChestPhantom, number: int) -> dict[str, str]:
-    return {
+def _row(name: str, phantom: ChestPhantom, number: int, serial: bool) -> dict[str, str]:
+    row = {
         "image": f"studies/{name}",
         "mask": f"masks/{name}.nii.gz",
         "label": phantom.label,
@@ -202,31 +268,22 @@ def _row(name: str, phantom: ChestPhantom, number: int) -> dict[str, str]:
         "nodules": str(len(phantom.nodules)),
         "largest_mm": f"{max((n.diameter for n in phantom.nodules), default=0.0):.1f}",
     }
+    return {**row, "day": str(phantom.day)} if serial else row
 
 
-def _table(rows: list[dict[str, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _empty(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise OutputExists(f"{folder} is not empty", remedy="choose another folder or empty it")
-    except OSError as error:
-        raise StorageError(f"cannot write to {folder}: {error.strerror}", remedy="choose another place") from error
-    return folder
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", remedy="free space") from error
+def _truth(phantom: ChestPhantom, faults: Faults) -> dict[str, Any]:
+    doubling = doubling_days(phantom.seed, len(phantom.nodules))
+    nodules = [
+        {
+            "centre_lps_mm": list(n.centre),
+            "diameter_mm": n.diameter,
+            "volume_mm3": n.volume,
+            "density_hu": n.density,
+            "doubling_days": days,
+        }
+        for n, days in zip(phantom.nodules, doubling, strict=True)
+    ]
+    return {"seed": phantom.seed, "day": phantom.day, "faults": asdict(faults), "nodules": nodules}
 
 
 def _write_series(phantom: ChestPhantom, folder: Path, number: int) -> None:

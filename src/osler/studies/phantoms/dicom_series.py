@@ -1,35 +1,30 @@
-"""An axial CT as a DICOM series: one file per slice, CT Image Storage, Explicit VR Little Endian."""
+"""Volumes as DICOM series: one file per slice, Explicit VR Little Endian. CT and MR differ in their attributes."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from osler.errors import StorageError
-from osler.studies.geometry import LPS_TO_RAS, Array
+from osler.studies.geometry import LPS_TO_RAS
 from osler.studies.image import Image
+from osler.studies.phantoms.dicom_files import new_dataset, place, put_pixels, save
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-__all__ = ["write_ct_series"]
+__all__ = ["write_ct_series", "write_mr_series"]
 
 _INTERCEPT = -1024
-_IMPLEMENTATION = "2.25.105187425363428219327516273854"
 
 
 def write_ct_series(
-    image: Image, folder: Path, *, key: str, patient_id: str, equipment: Mapping[str, str]
+    image: Image, folder: Path, *, key: str, patient_id: str, equipment: Mapping[str, Any]
 ) -> list[Path]:
-    """Write ``image`` slice by slice, the lowest first. The same arguments give the same bytes.
+    """Write a CT slice by slice, the lowest first. The same arguments give the same bytes.
 
     Args:
-        image: (1, I, J, K) in HU; its axes must run to the patient's left, back and head.
-        folder: an existing folder.
+        image: (1, I, J, K) in HU.
+        folder: where the files go.
         key: what all UIDs are made from.
         patient_id: an invented one.
         equipment: attributes by keyword that are the same in every slice.
@@ -37,82 +32,103 @@ def write_ct_series(
     Raises:
         StorageError: when a file cannot be written.
     """
+    from pydicom.uid import CTImageStorage
+
+    common = {**_CT, **equipment}
+    stored = image.array[0].astype(np.int32) - _INTERCEPT
+    return _write(image, stored, folder, sop_class=CTImageStorage, key=key, patient_id=patient_id, common=common)
+
+
+def write_mr_series(
+    image: Image,
+    folder: Path,
+    *,
+    key: str,
+    series: str,
+    patient_id: str,
+    common: Mapping[str, Any],
+    first: int = 0,
+    thickness: float | None = None,
+) -> list[Path]:
+    """Write an MR slice by slice. The same arguments give the same bytes.
+
+    Args:
+        image: (1, I, J, K), whole numbers from 0 to 4095.
+        folder: where the files go.
+        key: what the UIDs are made from: the same for all series of a study.
+        series: names this series.
+        patient_id: an invented one.
+        common: attributes by keyword that are the same in every slice: the sequence, the equipment, a trigger time.
+        first: instances that the series has already, for one of several frames.
+        thickness: mm, where slices do not touch; None: the distance between them.
+
+    Raises:
+        StorageError: when a file cannot be written.
+    """
+    from pydicom.uid import MRImageStorage
+
+    return _write(
+        image,
+        image.array[0],
+        folder,
+        sop_class=MRImageStorage,
+        key=key,
+        patient_id=patient_id,
+        common={**_MR, **common},
+        series=series,
+        first=first,
+        thickness=thickness,
+    )
+
+
+def _write(
+    image: Image,
+    stored: Any,
+    folder: Path,
+    *,
+    sop_class: str,
+    key: str,
+    patient_id: str,
+    common: Mapping[str, Any],
+    series: str = "",
+    first: int = 0,
+    thickness: float | None = None,
+) -> list[Path]:
     lps = LPS_TO_RAS @ image.affine
     paths = []
-    for number in range(image.shape[2]):
-        position = lps @ np.array([0, 0, number, 1.0])
-        dataset = _slice(image.array[0, :, :, number], image.spacing, position[:3], number, key, equipment)
-        dataset.PatientID, dataset.PatientName = patient_id, f"Phantom^{patient_id[-4:]}"
-        path = folder / f"slice-{number + 1:04d}.dcm"
-        try:
-            dataset.save_as(path, enforce_file_format=True)
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror}", remedy="free space") from error
-        paths.append(path)
+    for slice_ in range(image.shape[2]):
+        number = first + slice_
+        dataset = new_dataset(
+            sop_class, key=key, series=series, instance=number, patient_id=patient_id, attributes=common
+        )
+        dataset.InstanceNumber = number + 1
+        place(dataset, lps, slice_, image.spacing[2] if thickness is None else thickness)
+        normal = np.cross(lps[:3, 0], lps[:3, 1])
+        dataset.SliceLocation = f"{lps[:3] @ [0, 0, slice_, 1.0] @ normal / np.linalg.norm(normal):.10g}"
+        put_pixels(dataset, stored[:, :, slice_])
+        paths.append(save(dataset, folder / f"slice-{number + 1:04d}.dcm"))
     return paths
 
 
-def _uid(*parts: object) -> str:
-    """A UID under 2.25 (one number of 128 bits) that depends on nothing but ``parts``."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
-
-
-def _slice(
-    pixels: Array, spacing: tuple[float, ...], position: Array, number: int, key: str, equipment: Mapping[str, str]
-) -> Dataset:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
-
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.ImplementationClassUID = UID(_IMPLEMENTATION)
-    dataset.file_meta.ImplementationVersionName = "OSLER-PHANTOM"
-    dataset.SOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID = _uid(key, "slice", number)
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _uid(key, "study"), _uid(key, "series")
-    dataset.FrameOfReferenceUID = _uid(key, "frame")
-    for keyword, value in {**_CONSTANT, **equipment}.items():
-        setattr(dataset, keyword, value)
-    dataset.InstanceNumber, dataset.Rows, dataset.Columns = number + 1, pixels.shape[1], pixels.shape[0]
-    dataset.PixelSpacing = [f"{spacing[1]:.6g}", f"{spacing[0]:.6g}"]  # between rows, then between columns
-    dataset.SliceThickness = dataset.SpacingBetweenSlices = f"{spacing[2]:.6g}"
-    dataset.ImagePositionPatient = [f"{value:.10g}" for value in position]
-    dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    dataset.SliceLocation = f"{position[2]:.10g}"
-    stored = pixels.T.astype(np.int32) - _INTERCEPT  # (I, J) to rows of the picture
-    dataset.PixelData = stored.astype("<u2").tobytes()
-    return dataset
-
-
-_CONSTANT: dict[str, str | int | float | list[str]] = {
-    "SpecificCharacterSet": "ISO_IR 100",
+_CT: dict[str, Any] = {
     "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-    "StudyDate": "20200101",
-    "StudyTime": "120000",
-    "AccessionNumber": "",
     "Modality": "CT",
-    "ReferringPhysicianName": "",
     "StudyDescription": "Osler chest phantom",
     "SeriesDescription": "Axial chest",
-    "PatientBirthDate": "",
-    "PatientSex": "O",
     "PatientPosition": "HFS",
-    "StudyID": "1",
-    "SeriesNumber": 1,
-    "AcquisitionNumber": 1,
-    "PositionReferenceIndicator": "",
     "KVP": "120",
-    "SamplesPerPixel": 1,
     "PhotometricInterpretation": "MONOCHROME2",
-    "BitsAllocated": 16,
-    "BitsStored": 12,
-    "HighBit": 11,
-    "PixelRepresentation": 0,
     "RescaleIntercept": str(_INTERCEPT),
     "RescaleSlope": "1",
     "RescaleType": "HU",
     "WindowCenter": "40",
     "WindowWidth": "400",
+}
+_MR: dict[str, Any] = {
+    "ImageType": ["ORIGINAL", "PRIMARY", "M"],
+    "Modality": "MR",
+    "PatientPosition": "HFS",
+    "PhotometricInterpretation": "MONOCHROME2",
+    "MagneticFieldStrength": "1.5",
+    "EchoTrainLength": "1",
 }

@@ -163,7 +163,8 @@ def _blocks(pixels: Array, count: int) -> Array:
     rows, columns = (max(1, n // count) for n in pixels.shape)
     down, across = pixels.shape[0] // rows, pixels.shape[1] // columns
     down, across = min(down, count), min(across, count)
-    return pixels[: down * rows, : across * columns].reshape(down, rows, across, columns).mean(axis=(1, 3))
+    means: Array = pixels[: down * rows, : across * columns].reshape(down, rows, across, columns).mean(axis=(1, 3))
+    return means
 
 
 def _ghosting(pixels: Array, low: float, high: float) -> float:

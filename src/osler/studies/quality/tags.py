@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from pathlib import Path
+from typing import Any
 
 from osler.errors import Unreadable
 from osler.studies.formats.base import has_suffix, reading
@@ -46,7 +47,7 @@ def read_tags(path: Path) -> dict[str, str]:
     if file is None:
         raise Unreadable(f"{path} holds no file", remedy="name a DICOM file or the folder of a series")
     with reading(file, "a DICOM file"):
-        wanted: list[str | int | tuple[int, int]] = [*TAGS, *_DIGESTED]
+        wanted: Any = [*TAGS, *_DIGESTED]
         data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted, force=has_suffix(file, (".dcm",)))
         values = {name: str(data.get(keyword, "") or "").strip() for keyword, name in TAGS.items()}
         values |= {n: v for k, n in TAGS.items() if n == "side" and (v := str(data.get(k, "") or "").strip())}

@@ -138,7 +138,10 @@ def _parts(level: _Level) -> Array:
     )
     fitting = (heights >= low) & (heights <= high) & (widths <= 14 * heights) & (steps[1:] >= heights)
     chosen = parts[fitting]
-    return chosen if len(chosen) <= _MOST_PARTS else chosen[np.argsort(-chosen[:, 4], kind="stable")[:_MOST_PARTS]]
+    most: Array = (
+        chosen if len(chosen) <= _MOST_PARTS else chosen[np.argsort(-chosen[:, 4], kind="stable")[:_MOST_PARTS]]
+    )
+    return most
 
 
 def _chains(parts: Array) -> Iterator[list[int]]:

@@ -1,0 +1,105 @@
+"""``check_plan_fields``: whether the fields of a plan fit each other, before data are prepared or a network built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from osler.datasets.plan import Plan
+from osler.errors import PlanError
+
+__all__ = ["check_plan_fields"]
+
+_LEVELLED = ("unet", "encoder")
+"""Families whose levels are told one by one by ``features``, ``strides`` and ``blocks``."""
+
+
+def check_plan_fields(plan: Plan) -> None:
+    """Refuse a plan whose fields contradict each other; each sentence names the fields.
+
+    Raises:
+        PlanError: with the first contradiction.
+    """
+    for problem in _contradictions(plan):
+        raise PlanError(problem, remedy="set these fields together; osler train --plan-only shows what was planned")
+
+
+def _contradictions(plan: Plan) -> Iterator[str]:
+    yield from _axes(plan)
+    yield from _channels(plan)
+    yield from _grid(plan)
+    if plan.network.family in _LEVELLED:
+        yield from _levels(plan)
+        yield from _depth(plan)
+    weights = plan.loss.class_weights
+    if weights and len(weights) != plan.outputs:
+        background = " (background first)" if plan.task == "segment" else ""
+        outputs = f"{plan.outputs} outputs{background}"
+        yield f"loss.class_weights has {len(weights)} entries, and the task {plan.task} has {outputs}"
+
+
+def _axes(plan: Plan) -> Iterator[str]:
+    """Everything that has one entry per spatial axis."""
+    per_axis = {
+        "patch": plan.patch,
+        "grid.spacing": plan.grid.spacing,
+        "grid.shape": plan.grid.shape,
+        "augmentation.flips": plan.augmentation.flips,
+    }
+    for name, values in per_axis.items():
+        if values is not None and len(values) != plan.dimensions:
+            yield f"{name} has {len(values)} entries, and dimensions is {plan.dimensions}"
+        if values is not None and name != "augmentation.flips" and any(value <= 0 for value in values):
+            yield f"{name} is {values}, and every entry must be above 0"
+    if any(not 0 <= axis < plan.dimensions for axis in plan.mirror_axes):
+        yield f"mirror_axes is {plan.mirror_axes}, and dimensions is {plan.dimensions}: axes count from 0"
+
+
+def _channels(plan: Plan) -> Iterator[str]:
+    if len(plan.normalisation) != len(plan.channels):
+        yield f"normalisation has {len(plan.normalisation)} entries, and channels has {len(plan.channels)}"
+    if any(one.low >= one.high for one in plan.normalisation):
+        yield "normalisation has an entry whose low is not below its high"
+
+
+def _grid(plan: Plan) -> Iterator[str]:
+    grid = plan.grid
+    needed = "spacing" if grid.resize == "spacing" else "shape"
+    if getattr(grid, needed) is None:
+        yield f"grid.resize is {grid.resize}, and grid.{needed} is not given"
+    if plan.task == "segment":
+        return
+    if grid.resize == "spacing":
+        yield f"grid.resize is spacing, and the task {plan.task} needs studies of one shape: fit or stretch"
+    if grid.shape != plan.patch:
+        yield f"patch is {plan.patch} and grid.shape {grid.shape}: for the task {plan.task} both must be the same"
+
+
+def _levels(plan: Plan) -> Iterator[str]:
+    network = plan.network
+    lengths = {"features": len(network.features), "strides": len(network.strides), "blocks": len(network.blocks)}
+    if len(set(lengths.values())) > 1 or not network.features:
+        listed = ", ".join(f"network.{name} has {count}" for name, count in lengths.items())
+        yield f"{listed} entries, and each level needs one of each"
+    for name, values in (("features", network.features), ("blocks", network.blocks)):
+        if any(value < 1 for value in values):
+            yield f"network.{name} is {values}, and every entry must be at least 1"
+    for stride in network.strides:
+        if len(stride) != len(plan.patch) or any(step < 1 for step in stride):
+            yield f"network.strides holds {stride}, and patch is {plan.patch}: a stride has a step above 0 per axis"
+
+
+def _depth(plan: Plan) -> Iterator[str]:
+    """Whether the patch is large enough for the strides."""
+    network = plan.network
+    if network.family == "unet" and any(step != 1 for step in network.strides[0]):
+        yield f"network.strides begins with {network.strides[0]}, and the first level of a unet has no stride: all ones"
+    total = tuple(math.prod(steps) for steps in zip(*network.strides, strict=True))
+    if any(size < steps for size, steps in zip(plan.patch, total, strict=True)):
+        yield f"patch is {plan.patch}, smaller than the {total} that network.strides divide it by in all"
+    lowest = math.prod(-(-size // steps) for size, steps in zip(plan.patch, total, strict=True))
+    if lowest == 1 and network.normalisation == "instance":
+        yield (
+            f"patch is {plan.patch} and network.strides leave one voxel of it, which instance normalisation (see "
+            "network.normalisation) cannot scale"
+        )

@@ -1,0 +1,179 @@
+"""Bytes of untrusted files: never more than the header announces, never more than the file can hold.
+
+A header may announce terabytes, and a few compressed kilobytes may unfold to gigabytes. So sizes are checked against
+what lies on the disk before memory is taken, and a stream is read to the announced size and then to its end, so that
+its checksum is verified.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from osler.errors import Unreadable
+from osler.studies.geometry import Array
+
+__all__ = [
+    "beside",
+    "check_size",
+    "count_bytes",
+    "drain",
+    "fill",
+    "inflate",
+    "inflate_zlib",
+    "open_inflated",
+    "skip",
+    "to_array",
+]
+
+_LARGE = 512 * 2**20
+_RATIO = 500  # an empty mask of half a gigabyte reaches 1,000; nothing with a picture in it comes near
+_MOST = {"gzip": 1100, "zlib": 1100, "bzip2": 50_000}  # more than the method can shrink anything
+_CHUNK = 2**20
+_SLACK = 64 * 2**20  # after the voxels; more is no padding
+
+
+def count_bytes(shape: Sequence[int], dtype: np.dtype[np.generic]) -> int:
+    """Bytes of an array in whole numbers that cannot overflow."""
+    return math.prod(int(side) for side in shape) * dtype.itemsize
+
+
+def check_size(path: Path, announced: int, stored: int, method: str) -> None:
+    """Refuse an announced size that the stored bytes cannot hold.
+
+    Args:
+        path: named in the error.
+        announced: bytes of voxels by the header.
+        stored: bytes on the disk that hold them.
+        method: "raw", "gzip", "zlib" or "bzip2".
+
+    Raises:
+        Unreadable: when there are too few bytes, or so few that it must be a decompression bomb.
+    """
+    if announced > stored * _MOST.get(method, 1):
+        raise Unreadable(
+            f"{path} is cut off: its header announces {announced:,} bytes of voxels and {stored:,} are stored",
+            remedy="copy or export it again",
+        )
+    if announced > _LARGE and announced > _RATIO * stored:
+        raise Unreadable(
+            f"{path} would unfold from {stored:,} to {announced:,} bytes, as a decompression bomb does",
+            remedy="if the file is sound, save it without compression",
+        )
+
+
+def open_inflated(path: Path) -> BinaryIO:
+    """A file to read from, decompressed on the way when its name ends in ``.gz``."""
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path)  # type: ignore[return-value]
+    return path.open("rb")
+
+
+def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
+    """Exactly ``size`` bytes from a stream.
+
+    Raises:
+        Unreadable: when it ends before.
+    """
+    buffer = bytearray(size)
+    view, done = memoryview(buffer), 0
+    while done < size:
+        count = file.readinto(view[done : done + 2**26])  # type: ignore[attr-defined]
+        if not count:
+            raise Unreadable(
+                f"{path} is cut off: {done:,} of {size:,} bytes of voxels are there", remedy="copy or export it again"
+            )
+        done += count
+    return buffer
+
+
+def skip(file: BinaryIO, size: int, path: Path) -> None:
+    """Pass over ``size`` bytes of a stream.
+
+    Raises:
+        Unreadable: when it ends before.
+    """
+    while size > 0:
+        chunk = file.read(min(size, _CHUNK))
+        if not chunk:
+            raise Unreadable(f"{path} is cut off before its voxels begin", remedy="copy or export it again")
+        size -= len(chunk)
+
+
+def inflate(file: BinaryIO, size: int, path: Path, method: str, offset: int = 0) -> bytearray:
+    """Decompress a gzip or bzip2 stream that starts where ``file`` stands; its checksum is verified.
+
+    ``offset`` decompressed bytes are passed over first.
+
+    Raises:
+        Unreadable: when it holds fewer bytes, or far more, than ``size``.
+    """
+    stream = gzip.GzipFile(fileobj=file) if method == "gzip" else bz2.BZ2File(file)
+    skip(stream, offset, path)  # type: ignore[arg-type]
+    buffer = fill(stream, size, path)  # type: ignore[arg-type]
+    drain(stream, path)  # type: ignore[arg-type]
+    return buffer
+
+
+def drain(stream: BinaryIO, path: Path) -> None:
+    """Read a stream to its end, so that its checksum is verified."""
+    extra = 0
+    while chunk := stream.read(_CHUNK):
+        extra += len(chunk)
+        if extra > _SLACK:
+            raise Unreadable(
+                f"{path} goes on for more than {_SLACK:,} bytes after its voxels", remedy="export it again"
+            )
+
+
+def inflate_zlib(data: bytes, size: int, path: Path) -> bytes:
+    """Decompress one zlib (or gzip) block of a known size.
+
+    Raises:
+        Unreadable: when it holds fewer or more bytes, or its checksum is wrong.
+    """
+    inflater = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, by its first bytes
+    result = inflater.decompress(data, size + 1)
+    if len(result) != size or not (inflater.eof or inflater.decompress(inflater.unconsumed_tail, 1) == b""):
+        raise Unreadable(
+            f"{path} holds {'more' if len(result) > size else 'fewer'} bytes of voxels than the {size:,} announced",
+            remedy="copy or export it again",
+        )
+    if not inflater.eof:
+        raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
+    return result
+
+
+def beside(header: Path, name: str) -> Path:
+    """The data file that a header names, which must lie in the header's folder or below it.
+
+    A header is data: one that says ``/etc/passwd`` or ``../other-patient.raw`` must not get it.
+
+    Raises:
+        Unreadable: when it lies elsewhere or does not exist.
+    """
+    folder = header.parent.resolve()
+    path = header.parent / name.replace("\\", "/")
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder):
+        raise Unreadable(
+            f"{header} names a data file outside its folder, {name!r}",
+            remedy="put the data file beside the header and name it there",
+        )
+    if not path.is_file():
+        raise Unreadable(
+            f"{header} names the data file {name!r}, which is not there", remedy="copy both files, under their names"
+        )
+    return path
+
+
+def to_array(buffer: bytes | bytearray, dtype: np.dtype[np.generic], shape: Sequence[int]) -> Array:
+    """An array over the bytes, first axis fastest, in native byte order."""
+    array = np.frombuffer(buffer, dtype).reshape(tuple(shape), order="F")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

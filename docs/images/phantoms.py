@@ -1,4 +1,4 @@
-"""Draws docs/images/phantoms.png, the contact sheet of docs/reference/phantoms.md: ``python docs/images/phantoms.py``."""
+"""Draws phantoms.png, the contact sheet of docs/reference/phantoms.md: ``python docs/images/phantoms.py``."""
 
 from __future__ import annotations
 

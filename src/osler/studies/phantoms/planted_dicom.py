@@ -128,6 +128,7 @@ def _plant_uid(planter: Planter, path: Path, dataset: Dataset) -> None:
     who = planter.person
     for keyword, end in (("StudyInstanceUID", ""), ("SOPInstanceUID", ".9")):
         plant(planter, path, dataset, "uid", **{keyword: f"1.2.999.{who.number}.{who.examined}{end}"})
+    planter.add(path, "(0002,0003) MediaStorageSOPInstanceUID", "uid", str(dataset.SOPInstanceUID))  # set by saving
 
 
 def _plant_sequences(planter: Planter, path: Path, dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ from osler.datasets.problem import Box, Problem
 
 __all__ = ["check"]
 
-_STRAY = 0.02
+_STRAY = 0.05
 """A piece of less than this share of its label beside a larger one is stray, where the label usually is one piece."""
 _SPECK = 0.001
 """A piece of less than this share is stray wherever the label has pieces at all."""
@@ -64,7 +64,7 @@ def _islands(found: _Found) -> list[Problem]:
 
 
 def _is_one_piece(cases: dict[str, Pieces]) -> bool:
-    """Whether a label is one structure by nature: pieces of 2 % and more are as a rule one."""
+    """Whether a label is one structure by nature: pieces of 5 % and more are as a rule one."""
     whole = [sum(size >= _STRAY * sum(p.sizes) for size in p.sizes) == 1 for p in cases.values()]
     return len(whole) >= FEWEST and sum(whole) >= _ONE_PIECE * len(whole)
 

@@ -22,10 +22,15 @@ _LOOSE = 64
 """Bits of 255 up to which a pair is looked at; measured: copies of breast ultrasound differ in up to 60."""
 _ALIKE = {True: 0.6, False: 0.88}
 """Least agreement of the views, for pairs within ``CLOSE`` bits and for others."""
+_WORTH = 0.5
+"""Agreement below which a pair is not looked at more closely."""
 _OWN = {True: 0.45, False: 0.5}
 """Least agreement of what is theirs alone."""
 _OWN_SMALL = 0.6
 """The same for images hardly larger than the view, which cannot be aligned: 28 px radiographs reach 0.54 by chance."""
+_OWN_MARKED = 0.75
+"""The same when the twentieth of the view that differs most is taken as equal; unlike images reach 0.64."""
+_MARKED = 0.05
 _LARGE = 64
 """Pixels a side from which images are aligned."""
 _FEWEST = 20
@@ -72,22 +77,37 @@ class _Views:
     def confirm(self, one: int, other: int, *, close: bool) -> bool:
         """Whether two images show the same thing; ``close`` is whether their hashes are."""
         a, b = self._views[one], self._views[other]
-        if _correlation(a - self._mean, b - self._mean) < _ALIKE[close] - 0.1:
+        plain = self._alike(a, b)
+        if not self.learned:
+            return plain >= _ALIKE[close]
+        if plain < _WORTH:
             return False
         aligned = [(a, b)]
         if a.ndim == 2 and self._large[one] and self._large[other]:
             aligned += [(a, moved) for moved in _moved(b)] + [(moved, b) for moved in _moved(a)]
-        if max(_correlation(x - self._mean, y - self._mean) for x, y in aligned) < _ALIKE[close]:
-            return False
-        if not self.learned:
-            return True
         enough = _OWN[close] if len(aligned) > 1 or a.ndim == 3 else _OWN_SMALL
-        return any(_correlation(self._own(x), self._own(y)) >= enough for x, y in aligned)
+        return (
+            max(self._alike(x, y) for x, y in aligned) >= _ALIKE[close]
+            and max(self._share(x, y) for x, y in aligned) >= enough
+        ) or self._share(a, _unmarked(a, b)) >= _OWN_MARKED
+
+    def _alike(self, one: Array, other: Array) -> float:
+        return _correlation(one - self._mean, other - self._mean)
+
+    def _share(self, one: Array, other: Array) -> float:
+        return _correlation(self._own(one), self._own(other))
 
     def _own(self, view: Array) -> Array:
         """What the set's main ways to vary do not explain."""
         flat = (view - self._mean).ravel()
         return np.asarray(flat - self._directions @ (self._directions.T @ flat))
+
+
+def _unmarked(one: Array, other: Array) -> Array:
+    """The second view with the first's values where they differ most: callipers and text cover little of an image."""
+    apart = np.abs(one - other)
+    limit = np.partition(apart.ravel(), -int(_MARKED * apart.size))[-int(_MARKED * apart.size)]
+    return np.where(apart >= limit, one, other)
 
 
 def _directions(centred: Array) -> Array:

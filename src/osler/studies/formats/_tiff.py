@@ -20,6 +20,8 @@ ORIENTATION = 274  # the tag of EXIF and TIFF
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples
 _BYTES_OF_TYPE = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # of tags; others 1
 _MOST_TAGS, _FAR = 4096, 2**62
+_ROWS = 64
+_COPIES = 3  # of its pixels, that are in memory at some time
 
 
 @contextmanager
@@ -133,13 +135,18 @@ def lay_on_black(rows: Array, path: Path) -> Array:
     if rows.shape[-1] in (2, 4):
         alpha, colour = rows[..., -1:], rows[..., :-1]
         opaque = np.iinfo(rows.dtype).max if rows.dtype.kind in "iu" else 1.0
-        rows = colour if (alpha == opaque).all() else _times(colour, alpha / opaque)
+        rows = colour if (alpha == opaque).all() else _times(colour, alpha, opaque)
     return rows[..., 0] if rows.shape[-1] == 1 else rows
 
 
-def _times(colour: Array, share: Array) -> Array:
-    laid = colour * share
-    return np.asarray((np.rint(laid) if colour.dtype.kind in "iu" else laid).astype(colour.dtype))
+def _times(colour: Array, alpha: Array, opaque: float) -> Array:
+    """Some rows at a time: shares are in double precision, and those of a whole picture may be gigabytes."""
+    result = np.empty(colour.shape, colour.dtype)
+    for start in range(0, len(colour), _ROWS):
+        part = slice(start, start + _ROWS)
+        laid = colour[part] * (alpha[part] / opaque)
+        result[part] = np.rint(laid) if colour.dtype.kind in "iu" else laid
+    return result
 
 
 def _check(page: Any, path: Path) -> None:
@@ -165,8 +172,11 @@ def _check(page: Any, path: Path) -> None:
         method = "gzip"
     else:
         method = "bzip2"  # the widest limit; JPEG 2000 makes a blank page very small
-    bits = int(np.prod(page.shape, dtype=object)) * int(page.bitspersample)
-    _bytes.check_size(path, bits // 8, path.stat().st_size, method)
+    size, stored = int(np.prod(page.shape, dtype=object)) * int(page.bitspersample) // 8, path.stat().st_size
+    _bytes.check_size(path, size, stored, method)
+    _bytes.check_bomb(path, size * _COPIES, stored)
+    tile = page.tilewidth * page.tilelength if page.is_tiled else page.imagewidth * min(page.rowsperstrip, page.imagelength)
+    _bytes.check_bomb(path, tile * page.samplesperpixel * -(-int(page.bitspersample) // 8) * _COPIES, stored)
 
 
 def _inverted(rows: Array, bits: int) -> Array:

@@ -182,8 +182,10 @@ def stem_of(path: Path) -> str:
 
 
 def peek(path: Path, size: int) -> bytes:
-    """The first bytes of a file; empty when it is no file or cannot be opened."""
+    """The first bytes of a file; empty when it is no file (a pipe would be waited for) or cannot be opened."""
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
             return file.read(size)
     except OSError:

@@ -25,7 +25,7 @@ import numpy as np
 
 from osler.errors import Unreadable, Unsuitable
 from osler.extras import require
-from osler.studies.formats import _tiff
+from osler.studies.formats import _bytes, _tiff
 from osler.studies.formats._volumes import chosen_frame, frame_range
 from osler.studies.formats.base import has_suffix, peek, reading
 from osler.studies.frames import Frames
@@ -39,6 +39,7 @@ SUFFIXES: tuple[str, ...] = (".gif", ".mp4", ".m4v", ".mov", ".avi")
 _MOST_BYTES = 2 * 2**30
 _TINT = 3  # levels; compressed grey comes back with its channels up to so much apart, green the nearest to it
 _MOST_BOXES = 100_000  # a streamed film has one for each second or so
+_COPIES = 3  # of the pixels of a GIF's frame, each as long as it is decoded
 _LOST = 2  # frames that an edit list may hide at the end
 
 
@@ -144,6 +145,8 @@ def _open_gif(path: Path) -> Any:
 def _gif_frames(path: Path, places: range) -> Iterator[tuple[Array, float]]:
     """(rows, columns, 3) and seconds; a frame without a duration is shown for 0.1 s, as browsers do."""
     with _open_gif(path) as file:
+        # Frames lie on the screen of the film, however small they are: each is a whole picture.
+        _bytes.check_bomb(path, file.width * file.height * _COPIES * (places[-1] + 1), path.stat().st_size)
         time = 0.0
         for place in range(places[-1] + 1):
             file.seek(place)

@@ -184,33 +184,41 @@ def _stored(header: Any, data: Path, path: Path) -> Array:
             remedy="split it into volumes",
         )
     size, offset = _bytes.count_bytes(shape, dtype), max(0, int(header.get_data_offset()))
+    scaled = _bytes.count_bytes(shape, np.dtype(np.float32)) if _scaling(header) else 0
     compressed = data.name.lower().endswith(".gz")
     stored = data.stat().st_size
     _bytes.check_size(path, size + offset, stored, "gzip" if compressed else "raw")
+    _bytes.check_bomb(path, size + scaled, stored)
     with _bytes.open_inflated(data) as file:
         _bytes.skip(file, offset, path)
         buffer = _bytes.fill(file, size, path)
         if compressed:
             _bytes.drain(file, path)
-    return _colours(_bytes.to_array(buffer, dtype, axes[:5]), path)
+    if dtype.names is None:
+        return _bytes.to_array(buffer, dtype, axes[:5])
+    return _colours(buffer, len(dtype.names), axes, path)
 
 
-def _colours(voxels: Array, path: Path) -> Array:
+def _colours(buffer: bytearray, count: int, axes: tuple[int, ...], path: Path) -> Array:
     """NIfTI's RGB24 and RGBA32 to a last axis of three."""
-    names = voxels.dtype.names
-    if names is None:
-        return voxels
-    if voxels.shape[4] > 1:
+    if axes[4] > 1:
         raise Unsuitable(f"{path} holds several colours in one voxel", remedy="split it into volumes")
-    colours = np.stack([voxels[name][..., 0] for name in names], axis=-1)
-    return without_alpha(colours, path) if len(names) == 4 else colours
+    colours = np.moveaxis(_bytes.to_array(buffer, np.dtype(np.uint8), (count, *axes[:4])), 0, -1)
+    return without_alpha(colours, path) if count == 4 else colours
+
+
+def _scaling(header: Any) -> tuple[float, float] | None:
+    """Slope and intercept of the values; None when they are as stored."""
+    slope, intercept = header.get_slope_inter()
+    return None if slope is None or (slope == 1 and intercept == 0) else (slope, intercept)
 
 
 def _scaled(voxels: Array, header: Any) -> Array:
     """After ``scl_slope`` and ``scl_inter``, volume by volume so that double precision is only needed for one."""
-    slope, intercept = header.get_slope_inter()
-    if slope is None or (slope == 1 and intercept == 0):
+    scaling = _scaling(header)
+    if scaling is None:
         return voxels
+    slope, intercept = scaling
     result = np.empty(voxels.shape, np.float32, order="F")
     for place in np.ndindex(voxels.shape[2:]):
         result[(..., *place)] = voxels[(..., *place)] * np.float64(slope) + np.float64(intercept)

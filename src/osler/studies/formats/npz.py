@@ -13,6 +13,7 @@ import io
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -27,6 +28,7 @@ __all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "load_array", "read", "read_l
 NAME: str = "npz"
 SUFFIXES: tuple[str, ...] = (".npz",)
 WRITES: tuple[str, ...] = SUFFIXES
+_METHODS = {zipfile.ZIP_STORED: "raw", zipfile.ZIP_DEFLATED: "zlib"}
 
 
 def sniff(path: Path) -> bool:
@@ -83,9 +85,20 @@ def _check_member(path: Path, key: str) -> None:
     """Refuse an array that would unfold far beyond what is stored of it."""
     with zipfile.ZipFile(path) as archive:
         names = {info.filename: info for info in archive.infolist()}
-    info = names.get(f"{key}.npy") or names[key]
-    method = "raw" if info.compress_type == zipfile.ZIP_STORED else "zlib"
-    _bytes.check_size(path, info.file_size, info.compress_size, method)
+        info = names.get(f"{key}.npy") or names[key]
+        if info.compress_type not in _METHODS:
+            raise Unreadable(f"{path} is compressed in a rare way", remedy="write it with np.savez_compressed")
+        _bytes.check_size(path, info.file_size, info.compress_size, _METHODS[info.compress_type])
+        with archive.open(info) as member:
+            _bytes.check_size(path, _announced(member), info.file_size, "raw")
+
+
+def _announced(member: IO[bytes]) -> int:
+    """Bytes of the array by its header."""
+    version = np.lib.format.read_magic(member)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(member)
+    return _bytes.count_bytes(shape, dtype)
 
 
 def encode(image: Image, suffix: str) -> bytes:

@@ -34,6 +34,9 @@ SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 WRITES: tuple[str, ...] = (".png", ".tif", ".tiff")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SLACK = 64 * 2**20  # of texts and colour profiles
+_METHODS = {"PNG": "zlib", "JPEG": "jpeg", "MPO": "jpeg", "BMP": "zlib"}  # BMP's run lengths make 255 of 2 bytes
+_COPIES = 3  # of its pixels, that are in memory at some time
 
 
 def sniff(path: Path) -> bool:
@@ -171,7 +174,10 @@ def _deep_png(path: Path, head: bytes) -> Array:
     import imagecodecs  # Pillow would cut 16-bit colour and 16-bit transparency down to 8 bits
 
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-    _bytes.check_size(path, width * height * 8, path.stat().st_size, "zlib")
+    size, stored = width * height * 8, path.stat().st_size
+    _bytes.check_size(path, size, stored, "zlib")
+    if stored > 2 * size + _SLACK:
+        raise Unreadable(f"{path} goes on for long after its pixels", remedy="copy or export it again")
     return np.asarray(imagecodecs.png_decode(path.read_bytes()))
 
 
@@ -186,6 +192,14 @@ def _open_pillow(path: Path) -> Any:
         ) from error
 
 
+def _check_pixels(file: Any, path: Path) -> None:
+    """Before pixels are decoded: that the file can hold them, and is no bomb."""
+    shown = 4 if file.mode == "P" or "transparency" in file.info else len(file.getbands())
+    bits, stored = 1 if file.mode == "1" else 8, path.stat().st_size
+    _bytes.check_size(path, file.width * file.height * bits // 8, stored, _METHODS[file.format])
+    _bytes.check_bomb(path, file.width * file.height * shown * _COPIES, stored)
+
+
 def _count_pillow(path: Path) -> int:
     with _open_pillow(path) as file:
         return int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1  # MPO: other views, thumbnails
@@ -195,6 +209,7 @@ def _decode_pillow(path: Path, index: int | None, *, labels: bool) -> Array:
     with _open_pillow(path) as file:
         frames = int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1
         place = _choice(path, frames, index, "frames (an animation)")
+        _check_pixels(file, path)
         if place:
             file.seek(place)
         file.load()

@@ -159,7 +159,9 @@ def _emptied(path: Path, rng: Random) -> str:
 
 
 def _text(path: Path, rng: Random) -> str:
-    words = rng.choice(("only some words\n", "0", "<html><body>not found</body></html>", "é" * 200, "\n", "{}", "a,b\n"))
+    words = rng.choice(
+        ("only some words\n", "0", "<html><body>not found</body></html>", "é" * 200, "\n", "{}", "a,b\n")
+    )
     path.write_text(words * rng.choice((1, 1, 50)), "utf-8")
     return "text under this name"
 

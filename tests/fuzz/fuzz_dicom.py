@@ -125,7 +125,9 @@ def _seg_seeds(folder: Path) -> Sequence[Path]:
         mask = np.zeros(series.shape, bool)
         mask[1:4, 1:4, 1:] = True
         codes = {"organ": ("10200004", "SCT", "Liver")}
-        paths.append(write_seg(folder / kind / "seg.dcm", series, {"organ": mask, "rest": ~mask}, kind=kind, codes=codes))
+        paths.append(
+            write_seg(folder / kind / "seg.dcm", series, {"organ": mask, "rest": ~mask}, kind=kind, codes=codes)
+        )
     return paths
 
 
@@ -141,12 +143,14 @@ def _rtstruct_seeds(folder: Path) -> Sequence[Path]:
 def _dicom_calls(path: Path) -> Iterator[tuple[str, Call]]:
     from osler.studies.formats import dicom
     from osler.studies.formats.dicom_index import index_folder
+    from osler.studies.quality.tags import read_tags
 
     folder = path if path.is_dir() else path.parent
     yield from image_calls(path)
     yield "read_identifiers", lambda: dicom.read_identifiers(path)
     yield "index_folder", lambda: index_folder(folder)
-    yield "read_dicom_image", lambda: [dicom.read_dicom_image(one, folder) for one in index_folder(folder).images[:3]]
+    yield "read_dicom_image", lambda: [dicom.read_dicom_image(one, path) for one in index_folder(folder).images[:3]]
+    yield "read_tags", lambda: read_tags(path)
 
 
 def _label_calls(path: Path) -> Iterator[tuple[str, Call]]:
@@ -176,9 +180,15 @@ _PIXEL_KEYWORDS: tuple[tuple[str, Sequence[Any]], ...] = (
     ("PlanarConfiguration", (0, 1, 2)),
     ("NumberOfFrames", ("0", "-1", "2", "1000000000", "99999999999999999999", "1.5", "nan", "")),
     ("PhotometricInterpretation", ("RGB", "YBR_FULL_422", "PALETTE COLOR", "MONOCHROME1", "YBR_ICT", "ARGB", "x", "")),
-    ("PixelSpacing", ("0\\0", "-1\\-1", "nan\\nan", "inf\\1", "1", "x\\y", "1e-300\\1e-300", "1e300\\1e300", "1\\1\\1", "")),
+    (
+        "PixelSpacing",
+        ("0\\0", "-1\\-1", "nan\\nan", "inf\\1", "1", "x\\y", "1e-300\\1e-300", "1e300\\1e300", "1\\1\\1", ""),
+    ),
     ("ImagePositionPatient", ("0\\0", "nan\\0\\0", "inf\\0\\0", "1e300\\1e300\\1e300", "x", "", "1e16\\0\\0")),
-    ("ImageOrientationPatient", ("0\\0\\0\\0\\0\\0", "1\\0\\0\\1\\0\\0", "nan\\0\\0\\0\\1\\0", "1\\0\\0", "2\\0\\0\\0\\2\\0")),
+    (
+        "ImageOrientationPatient",
+        ("0\\0\\0\\0\\0\\0", "1\\0\\0\\1\\0\\0", "nan\\0\\0\\0\\1\\0", "1\\0\\0", "2\\0\\0\\0\\2\\0"),
+    ),
     ("SliceThickness", ("0", "-3", "nan", "inf", "1e-300", "1e300", "x")),
     ("RescaleSlope", ("0", "nan", "inf", "-1", "1e300", "1e-300", "x", "1\\2")),
     ("RescaleIntercept", ("nan", "1e300", "-1e308", "99999999999", "x")),
@@ -188,7 +198,10 @@ _PIXEL_KEYWORDS: tuple[tuple[str, Sequence[Any]], ...] = (
     ("DoseGridScaling", ("0", "nan", "1e300")),
     ("SeriesInstanceUID", ("", "x" * 70, "1.2\\3")),
     ("SeriesNumber", ("99999999999999999999", "1e400", "x", "1.5")),
-    ("SOPClassUID", ("", "1.2", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.1.3.10")),
+    (
+        "SOPClassUID",
+        ("", "1.2", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.1.3.10"),
+    ),
     ("Modality", ("", "PT", "US", "SEG", "RTDOSE", "CT\\MR")),
     ("PatientWeight", ("0", "nan", "1e-300", "1e300")),
     ("RadionuclideHalfLife", ("0", "1e-300", "nan", "inf")),
@@ -202,7 +215,10 @@ _PIXEL_KEYWORDS: tuple[tuple[str, Sequence[Any]], ...] = (
     ("SegmentNumber", (0, 65535, 1)),
     ("ReferencedSegmentNumber", (0, 65535, 9)),
     ("MaximumFractionalValue", (0, 65535)),
-    ("ContourData", ("", "1", "nan\\nan\\nan", "1e300\\1e300\\1e300", "x\\y\\z", "\\".join("0" * 30_000), "0\\0\\0\\0\\0\\0")),
+    (
+        "ContourData",
+        ("", "1", "nan\\nan\\nan", "1e300\\1e300\\1e300", "x\\y\\z", "\\".join("0" * 30_000), "0\\0\\0\\0\\0\\0"),
+    ),
     ("NumberOfContourPoints", ("0", "-1", "1000000000")),
     ("ContourGeometricType", ("", "POINT", "CLOSEDPLANAR_XOR", "x")),
     ("ROINumber", ("0", "-1", "2147483648", "99999999999999999999", "x", "1")),
@@ -331,8 +347,12 @@ def _length_set(path: Path, rng: Random) -> str:
     """The length of an element, item or fragment: undefined, odd, absurd."""
     data = path.read_bytes()
     starts = [n for n in range(132, len(data) - 12, 2) if data[n + 4 : n + 6] in _SHORT][:200]
-    longs = [n for n in range(132, len(data) - 12, 2) if data[n + 4 : n + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")][:50]
-    items = [n for n in range(132, len(data) - 8, 2) if data[n : n + 3] == b"\xfe\xff\x00" or data[n : n + 2] == b"\xfe\xff"]
+    longs = [n for n in range(132, len(data) - 12, 2) if data[n + 4 : n + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT")][
+        :50
+    ]
+    items = [
+        n for n in range(132, len(data) - 8, 2) if data[n : n + 3] == b"\xfe\xff\x00" or data[n : n + 2] == b"\xfe\xff"
+    ]
     length = rng.choice((0, 1, 3, 0xFFFE, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1))
     kinds = [(starts, 6, "<H"), (longs, 8, "<I"), (items, 4, "<I")]
     places, shift, form = rng.choice([kind for kind in kinds if kind[0]] or [([0], 0, "<I")])
@@ -360,7 +380,9 @@ def _deeply_nested(path: Path, rng: Random) -> str:
     """Sequences 1,000 deep and deeper, before the pixels."""
     data = path.read_bytes()
     depth, defined = rng.choice((30, 100, 1000, 5000)), rng.random() < 0.5
-    tag = rng.choice((b"\x28\0\x10\x30", b"\x08\0\x40\x11", b"\x00\x52\x29\x92", b"\x00\x52\x30\x92", b"\x09\0\x10\x10"))
+    tag = rng.choice(
+        (b"\x28\0\x10\x30", b"\x08\0\x40\x11", b"\x00\x52\x29\x92", b"\x00\x52\x30\x92", b"\x09\0\x10\x10")
+    )
     place = data.find(b"\xe0\x7f\x10\x00")
     place = len(data) if place < 0 else place
     path.write_bytes(data[:place] + _nested(depth, defined=defined, tag=tag) + data[place:])
@@ -388,7 +410,13 @@ def _encapsulated(data: Any, rng: Random) -> str:
 def _j2k_of_size(side: int) -> bytes:
     """The head of a JPEG 2000 stream that announces a square."""
     size = struct.pack(">HIIIIIIIIHBBB", 0, side, side, 0, 0, side, side, 0, 0, 1, 7, 1, 1)
-    return b"\xff\x4f\xff\x51" + struct.pack(">H", 41) + size + b"\xff\x52\x00\x0c\x00\x00\x00\x01\x00\x05\x04\x04\x00\x01" + b"\xff\xd9"
+    return (
+        b"\xff\x4f\xff\x51"
+        + struct.pack(">H", 41)
+        + size
+        + b"\xff\x52\x00\x0c\x00\x00\x00\x01\x00\x05\x04\x04\x00\x01"
+        + b"\xff\xd9"
+    )
 
 
 def _codestream(path: Path, rng: Random) -> str:

@@ -135,7 +135,9 @@ def _png_chunk(data: bytes, rng: Random) -> bytes:
 
 def _jpeg_marker(data: bytes, rng: Random) -> bytes:
     """Sizes, components and tables of a JPEG's segments."""
-    places = [n for n in range(2, len(data) - 20) if data[n] == 0xFF and data[n + 1] in b"\xc0\xc1\xc2\xc4\xda\xdb\xdd\xe1"]
+    places = [
+        n for n in range(2, len(data) - 20) if data[n] == 0xFF and data[n + 1] in b"\xc0\xc1\xc2\xc4\xda\xdb\xdd\xe1"
+    ]
     if not places:
         return data
     place = rng.choice(places)
@@ -147,7 +149,9 @@ def _jpeg_marker(data: bytes, rng: Random) -> bytes:
 
 
 def _bmp_field(data: bytes, rng: Random) -> bytes:
-    start, form = rng.choice(((2, "<I"), (10, "<I"), (14, "<I"), (18, "<i"), (22, "<i"), (28, "<H"), (30, "<I"), (46, "<I")))
+    start, form = rng.choice(
+        ((2, "<I"), (10, "<I"), (14, "<I"), (18, "<i"), (22, "<i"), (28, "<H"), (30, "<I"), (46, "<I"))
+    )
     number = rng.choice((*_LENGTHS, -1, -20)) % (1 << 8 * struct.calcsize(form))
     return data[:start] + struct.pack(form.upper(), number) + data[start + struct.calcsize(form) :]
 
@@ -165,7 +169,9 @@ def _tags(data: bytes) -> list[tuple[int, str, int]]:
         seen.add(place)
         number = struct.unpack_from(count, data, place)[0]
         start, size = place + struct.calcsize(count), struct.calcsize(entry)
-        found += [(start + n * size, entry, place) for n in range(min(number, 200)) if start + (n + 1) * size <= len(data)]
+        found += [
+            (start + n * size, entry, place) for n in range(min(number, 200)) if start + (n + 1) * size <= len(data)
+        ]
         end = start + number * size
         if end + struct.calcsize(link) > len(data):
             break
@@ -185,7 +191,29 @@ def _tiff_tag(data: bytes, rng: Random) -> bytes:
         values = [rng.choice((directory, 8, 16, len(data) - 2, rng.choice(NASTY_INTS)))]
     else:
         which = rng.choice((0, 1, 2, 3, 3, 3))
-        kinds = (256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 330, 338, 339, 347, 530)
+        kinds = (
+            256,
+            257,
+            258,
+            259,
+            262,
+            266,
+            273,
+            277,
+            278,
+            279,
+            284,
+            317,
+            322,
+            323,
+            324,
+            325,
+            330,
+            338,
+            339,
+            347,
+            530,
+        )
         values[which] = rng.choice((kinds, range(20), NASTY_INTS, (*_LENGTHS, directory))[which])
     sizes = [struct.calcsize(form[0] + letter) for letter in form[1:]]
     fitting = [int(value) % (1 << 8 * size) for value, size in zip(values, sizes, strict=True)]
@@ -222,7 +250,16 @@ def _picture_bomb(path: Path, rng: Random) -> str:
 def _tiff_bomb(side: int) -> bytes:
     """One strip of deflated zeros."""
     strip = zeros("zlib", side * side)
-    tags = ((256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 8), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, side))
+    tags = (
+        (256, 4, side),
+        (257, 4, side),
+        (258, 3, 8),
+        (259, 3, 8),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, side),
+    )
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in (*tags, (279, 4, len(strip))))
     return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + struct.pack("<H", 9) + entries + bytes(4)
 
@@ -290,7 +327,18 @@ def _npz_calls(path: Path) -> Iterator[tuple[str, Call]]:
 
 _SHAPES = ("(1, 5, 6)", "(100000, 100000, 100000)", "(-1, 5, 6)", "(1, 9000, 9000)", "()", "(0, 5, 6)", "(1,) * 9", "5",
            "(" * 500, "(2**70, 1, 1)", "(99999999999999999999999999, 1, 1)", "(1, 5, 6, 7, 8, 9)", "(True, 5, 6)")  # fmt: skip
-_DESCRS = ("'|u1'", "'|O'", "'<f8'", "'<U9'", "'|V30'", "'<c16'", "'<M8[s]'", "'nonsense'", "[('a', '|O')]", "'|S99999999'")
+_DESCRS = (
+    "'|u1'",
+    "'|O'",
+    "'<f8'",
+    "'<U9'",
+    "'|V30'",
+    "'<c16'",
+    "'<M8[s]'",
+    "'nonsense'",
+    "[('a', '|O')]",
+    "'|S99999999'",
+)
 
 
 def _npz_header(path: Path, rng: Random) -> str:
@@ -302,7 +350,9 @@ def _npz_header(path: Path, rng: Random) -> str:
     method = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name in rng.choice((("images.npy",), ("images.npy", "images"), ("images",), ("../images.npy", "images.npy"))):
+        for name in rng.choice(
+            (("images.npy",), ("images.npy", "images"), ("images",), ("../images.npy", "images.npy"))
+        ):
             archive.writestr(name, member)
     path.write_bytes(buffer.getvalue())
     return f"a member {text.decode()[:80]}"

@@ -80,7 +80,11 @@ class _Now:
 
 
 def run(
-    ranges: Mapping[str, tuple[int, int]], seed: int, *, keep: Path | None = None, tallies: dict[str, Tally] | None = None
+    ranges: Mapping[str, tuple[int, int]],
+    seed: int,
+    *,
+    keep: Path | None = None,
+    tallies: dict[str, Tally] | None = None,
 ) -> dict[str, Tally]:
     """Read inputs of several targets.
 

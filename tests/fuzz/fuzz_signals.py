@@ -26,7 +26,9 @@ def _wfdb_seeds(folder: Path) -> Sequence[Path]:
     (folder / "plain/a.dat").write_bytes(samples.astype("<i2").tobytes())
     (folder / "plain/a.atr").write_bytes(notes)
     packed = folder / "packed"
-    (packed / "a.hea").write_text("a 2 250/1000 20\na.dat 212x2:3+4 100 12 0 0 0 0 one\na.dat 212x1+4 0 12 0 0 0 0 two\n")
+    (packed / "a.hea").write_text(
+        "a 2 250/1000 20\na.dat 212x2:3+4 100 12 0 0 0 0 one\na.dat 212x1+4 0 12 0 0 0 0 two\n"
+    )
     (packed / "a.dat").write_bytes(bytes(4) + np.arange(90, dtype=np.uint8).tobytes())
     (folder / "segments/a.hea").write_text("a/3 1 100 60\none 20\n~ 20\ntwo 20\n")
     for name in ("one", "two"):

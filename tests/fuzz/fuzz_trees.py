@@ -149,7 +149,9 @@ def _table_grown(text: str, rng: Random) -> str:
         return text.replace(",", rng.choice((";", "\t", "\0", '"', ",,")))
     if way == 3:
         return "\n".join([*lines, '"' + "x" * 200_000])
-    return "\n".join([lines[0] + "," + rng.choice(("mask", "label", "grade", "value", "mask_x", "image_b", "split")), *lines[1:]])
+    return "\n".join(
+        [lines[0] + "," + rng.choice(("mask", "label", "grade", "value", "mask_x", "image_b", "split")), *lines[1:]]
+    )
 
 
 def _json_nodes(node: Any) -> list[tuple[Any, Any]]:

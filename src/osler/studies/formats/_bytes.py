@@ -69,6 +69,8 @@ def check_size(path: Path, announced: int, stored: int, method: str) -> None:
             f"{path} is cut off: its header announces {announced:,} bytes of voxels and {stored:,} are stored",
             remedy="copy or export it again",
         )
+    if method in ("gzip", "zlib", "bzip2") and stored > 2 * announced + _SLACK:
+        raise Unreadable(f"{path} goes on for long after its data", remedy="copy or export it again")
     check_bomb(path, announced, stored)
 
 
@@ -166,19 +168,18 @@ def inflate_zlib(file: BinaryIO, size: int, path: Path) -> bytearray:
         Unreadable: when it holds fewer or more bytes, or its checksum is wrong.
     """
     inflater = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, by its first bytes
-    result, done = bytearray(size), 0
-    while not inflater.eof:
+    result, done, more = bytearray(size), 0, False
+    while not (inflater.eof or more):
         data = inflater.unconsumed_tail or file.read(_CHUNK)
         if not data:
             raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
         part = inflater.decompress(data, _CHUNK)
-        if done + len(part) > size:
-            break
+        part, more = part[: size - done], len(part) > size - done
         result[done : done + len(part)] = part
         done += len(part)
-    if done != size or not inflater.eof:
+    if done != size or more:
         raise Unreadable(
-            f"{path} holds {'fewer' if done < size else 'more'} bytes of voxels than the {size:,} announced",
+            f"{path} holds {'more' if more else 'fewer'} bytes of voxels than the {size:,} announced",
             remedy="copy or export it again",
         )
     return result

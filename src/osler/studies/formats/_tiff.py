@@ -14,7 +14,7 @@ from osler.errors import Unreadable, Unsuitable
 from osler.studies.formats import _bytes
 from osler.studies.geometry import Array
 
-__all__ = ["ORIENTATION", "decode_page", "lay_on_black", "open_pages", "open_whole", "upright"]
+__all__ = ["ORIENTATION", "check_segments", "decode_page", "lay_on_black", "open_pages", "open_whole", "upright"]
 
 ORIENTATION = 274  # the tag of EXIF and TIFF
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples
@@ -42,8 +42,11 @@ def open_whole(path: Path) -> Iterator[Any]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        size = file.filehandle.size
+        size, seen = file.filehandle.size, set()
         for page in file.pages:
+            if page.offset in seen:  # tifffile would go round for ever
+                raise Unreadable(f"{path} lists its pages in a circle", remedy="copy or export it again")
+            seen.add(page.offset)
             directories = [int(offset) for offset in (page.offset, *(getattr(page, "subifds", None) or ()))]
             ends = [_end_of(file, offset) for offset in directories]
             if max(ends) > size:
@@ -175,8 +178,19 @@ def _check(page: Any, path: Path) -> None:
     size, stored = int(np.prod(page.shape, dtype=object)) * int(page.bitspersample) // 8, path.stat().st_size
     _bytes.check_size(path, size, stored, method)
     _bytes.check_bomb(path, size * _COPIES, stored)
-    tile = page.tilewidth * page.tilelength if page.is_tiled else page.imagewidth * min(page.rowsperstrip, page.imagelength)
-    _bytes.check_bomb(path, tile * page.samplesperpixel * -(-int(page.bitspersample) // 8) * _COPIES, stored)
+    check_segments(page, path)
+
+
+def check_segments(page: Any, path: Path) -> None:
+    """Refuse tiles or strips that unfold to far more than is stored: each is decoded as a whole.
+
+    Raises:
+        Unreadable: when they must be decompression bombs.
+    """
+    height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    width = page.tilewidth if page.is_tiled else page.imagewidth
+    values = int(height) * int(width) * int(page.samplesperpixel)
+    _bytes.check_bomb(path, values * -(-int(page.bitspersample) // 8) * _COPIES, path.stat().st_size)
 
 
 def _inverted(rows: Array, bits: int) -> Array:

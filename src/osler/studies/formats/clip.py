@@ -40,6 +40,7 @@ _MOST_BYTES = 2 * 2**30
 _TINT = 3  # levels; compressed grey comes back with its channels up to so much apart, green the nearest to it
 _MOST_BOXES = 100_000  # a streamed film has one for each second or so
 _COPIES = 3  # of the pixels of a GIF's frame, each as long as it is decoded
+_END = 2**16  # bytes: some programs fill files up with zeros
 _LOST = 2  # frames that an edit list may hide at the end
 
 
@@ -99,6 +100,8 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
             pictures.append(rows)
             times.append(time)
             _check_memory(path, rows, len(places))
+    if not pictures:
+        raise Unreadable(f"{path} is cut off before its first frame", remedy="copy or export it again")
     grey = all(_is_grey(rows) for rows in pictures)
     return Frames(tuple(_image(rows[..., 1:2] if grey else rows, path) for rows in pictures), tuple(times))
 
@@ -136,10 +139,18 @@ def _image(rows: Array, path: Path) -> Image:
 def _open_gif(path: Path) -> Any:
     import PIL.Image
 
+    if not _tail(path).rstrip(b"\0").endswith(b";"):  # Pillow would count the frames that are there
+        raise Unreadable(f"{path} is cut off: its end is not there", remedy="copy or export it again")
     try:
         return PIL.Image.open(path, formats=("GIF",))
     except PIL.Image.DecompressionBombError as error:
         raise Unreadable(f"{path} announces more pixels than a film has", remedy="export it again") from error
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END))
+        return file.read()
 
 
 def _gif_frames(path: Path, places: range) -> Iterator[tuple[Array, float]]:

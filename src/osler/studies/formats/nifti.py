@@ -26,12 +26,13 @@ from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
 
 NAME: str = "nifti"
 SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 WRITES: tuple[str, ...] = (".nii", ".nii.gz")
 _GZIP_LEVEL = 4
+_HEAD = 2**16  # bytes: far more than a header takes, compressed or not
 _LONGEST = 32767  # voxels along an axis that NIfTI-1 can count
 _CIFTI = range(3000, 3100)  # intent codes
 
@@ -99,6 +100,20 @@ def encode(image: Image, suffix: str) -> bytes:
     return gzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else data
 
 
+def read_grid(path: Path) -> tuple[tuple[int, ...], Array | None]:
+    """Shape (I, J, K) and affine to RAS+ mm (None when the header does not say it), from the header alone.
+
+    Raises:
+        Unreadable, GeometryError: as ``read``.
+    """
+    with reading(path, "a NIfTI file"):
+        from osler.studies.formats._nifti_geometry import affine_of
+
+        header, unrepaired = _header(path, _head(path))
+        affine, located = affine_of(unrepaired, path)
+        return tuple(int(side) for side in (*header.get_data_shape(), 1, 1, 1)[:3]), affine if located else None
+
+
 def _read(path: Path) -> Volumes:
     from osler.studies.formats._nifti_geometry import affine_of, times_of
 
@@ -112,15 +127,21 @@ def _read(path: Path) -> Volumes:
 
 
 def _head(path: Path) -> bytes:
-    """The first 540 bytes, decompressed.
+    """The first 540 bytes, decompressed; fewer when there are no more.
 
     Raises:
-        OSError, EOFError: when they cannot be decompressed.
+        OSError, EOFError, zlib.error: when they cannot be decompressed.
     """
+    data = peek(path, _HEAD)
     if not path.name.lower().endswith(".gz"):
-        return peek(path, 540)
-    with _bytes.open_inflated(path) as file:
-        return file.read(540)
+        return data[:540]
+    if data[:2] != b"\x1f\x8b":
+        raise gzip.BadGzipFile("Not a gzipped file")
+    inflater = zlib.decompressobj(31)  # of the first bytes only: what follows may be long
+    head = inflater.decompress(data, 540)
+    if len(head) < 348 and not inflater.eof:
+        raise EOFError
+    return head
 
 
 def _version(head: bytes) -> int:

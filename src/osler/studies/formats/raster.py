@@ -34,8 +34,8 @@ SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 WRITES: tuple[str, ...] = (".png", ".tif", ".tiff")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SLACK = 64 * 2**20  # of texts and colour profiles
 _METHODS = {"PNG": "zlib", "JPEG": "jpeg", "MPO": "jpeg", "BMP": "zlib"}  # BMP's run lengths make 255 of 2 bytes
+_END = 2**16  # bytes in which a PNG must say that it ends
 _COPIES = 3  # of its pixels, that are in memory at some time
 
 
@@ -174,10 +174,7 @@ def _deep_png(path: Path, head: bytes) -> Array:
     import imagecodecs  # Pillow would cut 16-bit colour and 16-bit transparency down to 8 bits
 
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-    size, stored = width * height * 8, path.stat().st_size
-    _bytes.check_size(path, size, stored, "zlib")
-    if stored > 2 * size + _SLACK:
-        raise Unreadable(f"{path} goes on for long after its pixels", remedy="copy or export it again")
+    _bytes.check_size(path, width * height * 8, path.stat().st_size, "zlib")
     return np.asarray(imagecodecs.png_decode(path.read_bytes()))
 
 
@@ -202,12 +199,23 @@ def _check_pixels(file: Any, path: Path) -> None:
 
 def _count_pillow(path: Path) -> int:
     with _open_pillow(path) as file:
-        return int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1  # MPO: other views, thumbnails
+        return _frames_in(file, path)
+
+
+def _frames_in(file: Any, path: Path) -> int:
+    """Frames of an animated PNG; the other pictures of an MPO are views and thumbnails."""
+    frames = int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1
+    if frames > 1:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _END))
+            if b"IEND" not in stream.read():  # its first frames could be read
+                raise Unreadable(f"{path} is cut off: its end is not there", remedy="copy or export it again")
+    return frames
 
 
 def _decode_pillow(path: Path, index: int | None, *, labels: bool) -> Array:
     with _open_pillow(path) as file:
-        frames = int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1
+        frames = _frames_in(file, path)
         place = _choice(path, frames, index, "frames (an animation)")
         _check_pixels(file, path)
         if place:

@@ -23,9 +23,13 @@ from osler.studies.resample import resample
 from osler.studies.tilt import Upright, made_tilted, made_upright, upright_of
 
 __all__ = [
+    "Limits",
     "Prepared",
     "Trace",
+    "check_images",
+    "check_not_blank",
     "grid_difference",
+    "limits_of",
     "prepare",
     "prepare_mask",
     "restore",
@@ -39,7 +43,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SAME_GRID = 0.5
 """Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
 _PERCENTILE_VOXELS = 1 << 22
-"""Percentiles of larger images come from every n-th voxel."""
+"""Percentiles of larger images come from every n-th voxel of each axis."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,16 @@ class Prepared:
     trace: Trace
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How a channel is brought to the network's range, in the image's intensities."""
+
+    low: float
+    high: float
+    mean: float
+    std: float
+
+
 def prepare(images: Sequence[Image], plan: Plan) -> Prepared:
     """Make the network's input.
 
@@ -100,7 +114,7 @@ def prepare(images: Sequence[Image], plan: Plan) -> Prepared:
         Unsuitable: when the images do not fit the plan or each other, hold values that are not finite, or are blank.
         PlanError: when the plan does not say how to normalise each channel.
     """
-    _check_images(images, plan)
+    check_images(images, plan)
     trace = trace_of(images[0], plan.grid)
     array = np.empty((plan.inputs, *trace.padded_shape), np.float32)
     for n, (name, image, normalisation) in enumerate(zip(plan.channels, images, plan.normalisation, strict=True)):
@@ -229,7 +243,13 @@ def to_colours(array: Array, colours: int) -> Array:
     return array
 
 
-def _check_images(images: Sequence[Image], plan: Plan) -> None:
+def check_images(images: Sequence[Image], plan: Plan) -> None:
+    """Whether images are what the plan needs, all on one grid.
+
+    Raises:
+        Unsuitable: when they are not.
+        PlanError: when the plan does not say how to normalise each channel.
+    """
     if len(images) != len(plan.channels):
         raise Unsuitable(
             f"the study has {len(images)} images where {len(plan.channels)} are needed",
@@ -278,23 +298,19 @@ def _difference(shape: tuple[int, ...], affine: Array, spacing_known: bool, othe
 
 def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: Trace, name: str) -> Array:
     """(colours or 1, *trace.padded_shape) float32."""
-    _check_values(image.array, name)
+    limits = limits_of(image.array, plan, whole.colours, name)
     source = to_colours(image.array, whole.colours)
-    low, high, mean, std = _limits(source, plan)
     if trace.upright is not None:
         source = made_upright(source, trace.upright)
-    array: Array = np.clip(_orient(source, trace), low, high, dtype=np.float32, casting="unsafe")
+    array: Array = np.clip(_orient(source, trace), limits.low, limits.high, dtype=np.float32, casting="unsafe")
     if trace.resampled:
         array = resample(array, trace.working_shape, order=whole.grid.order)
         if whole.grid.order == 3:  # a cubic overshoots at edges
-            np.clip(array, low, high, out=array)
-    if array.size > 1 and float(array.min()) == float(array.max()):
-        raise Unsuitable(
-            f"channel {name} is blank: all its values lie at {low:.4g} or below, or at {high:.4g} or above",
-            remedy="check that its intensities are in the units of the training data",
-        )
-    np.subtract(array, np.float32(mean), out=array)
-    np.divide(array, np.float32(std), out=array)
+            np.clip(array, limits.low, limits.high, out=array)
+    if array.size > 1:
+        check_not_blank(name, limits, float(array.min()), float(array.max()))
+    np.subtract(array, np.float32(limits.mean), out=array)
+    np.divide(array, np.float32(limits.std), out=array)
     if trace.padded_shape == trace.working_shape:
         return array
     padded = np.full((len(array), *trace.padded_shape), array.min(), np.float32)
@@ -302,26 +318,47 @@ def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: 
     return padded
 
 
-def _check_values(array: Array, name: str) -> None:
+def check_not_blank(name: str, limits: Limits, lowest: float, highest: float) -> None:
+    """Whether anything is left of a channel within its limits.
+
+    Raises:
+        Unsuitable: when its lowest and highest value are one.
+    """
+    if lowest == highest:
+        raise Unsuitable(
+            f"channel {name} is blank: all its values lie at {limits.low:.4g} or below, or at {limits.high:.4g} "
+            "or above",
+            remedy="check that its intensities are in the units of the training data",
+        )
+
+
+def limits_of(array: Array, plan: NormalisationPlan, colours: int, name: str) -> Limits:
+    """How one channel is clipped and scaled.
+
+    Args:
+        array: (C, \\*source shape), as stored.
+        plan: of this channel.
+        colours: channels of the array that the network sees.
+        name: of the channel, for messages.
+
+    Raises:
+        Unsuitable: when a value is not finite, or all are one.
+    """
     lowest, highest = float(array.min()), float(array.max())  # either is NaN when any voxel is
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise Unsuitable(f"channel {name} holds values that are NaN or infinite", remedy="repair or leave out the file")
     if lowest == highest:
         raise Unsuitable(f"channel {name} is blank: every value is {lowest:g}", remedy="leave out the file")
-
-
-def _limits(array: Array, plan: NormalisationPlan) -> tuple[float, float, float, float]:
-    """(low, high, mean, std) in the image's intensities."""
     if plan.kind == "dataset":
-        return plan.low, plan.high, plan.mean, plan.std
-    values = array.reshape(-1)
-    values = values[:: -(-values.size // _PERCENTILE_VOXELS)]
+        return Limits(plan.low, plan.high, plan.mean, plan.std)
+    step = math.ceil((array[0].size / _PERCENTILE_VOXELS) ** (1 / (array.ndim - 1)))
+    values = to_colours(array[(slice(None), *(slice(None, None, step),) * (array.ndim - 1))], colours)
     low, high = (float(p) for p in np.percentile(values, (plan.low, plan.high)))
     if low == high:  # nearly everything is one value, as in a picture of a few bright vessels: nothing to cut off
-        low, high = float(array.min()), float(array.max())
+        low, high = lowest, highest
     clipped = np.clip(values, low, high, dtype=np.float32, casting="unsafe")
     std = float(clipped.std(dtype=np.float64))
-    return low, high, float(clipped.mean(dtype=np.float64)), std if std > 0 else high - low
+    return Limits(low, high, float(clipped.mean(dtype=np.float64)), std if std > 0 else high - low)
 
 
 def _orientation(affine: Array, dimensions: int, grid: GridPlan) -> tuple[tuple[int, ...], tuple[bool, ...]]:

@@ -303,12 +303,12 @@ def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: 
     if trace.upright is not None:
         source = made_upright(source, trace.upright)
     array: Array = np.clip(_orient(source, trace), limits.low, limits.high, dtype=np.float32, casting="unsafe")
+    if array.size > 1:
+        check_not_blank(name, limits, float(array.min()), float(array.max()))
     if trace.resampled:
         array = resample(array, trace.working_shape, order=whole.grid.order)
         if whole.grid.order == 3:  # a cubic overshoots at edges
             np.clip(array, limits.low, limits.high, out=array)
-    if array.size > 1:
-        check_not_blank(name, limits, float(array.min()), float(array.max()))
     np.subtract(array, np.float32(limits.mean), out=array)
     np.divide(array, np.float32(limits.std), out=array)
     if trace.padded_shape == trace.working_shape:

@@ -83,11 +83,8 @@ class SlabSource:
         along = self._maps[self.axis]
         low, high = along.needs(start, stop)
         kept = self._extend(low, high)
-        if along.size == along.before:
-            slab = kept.copy()
-        else:
-            slab = _multiply(along.matrix(start, stop), kept, self.axis + 1)
-        return self._normalise(slab)
+        same = along.size == along.before
+        return self._normalise(kept.copy() if same else _multiply(along.matrix(start, stop), kept, self.axis + 1))
 
     def check(self) -> None:
         """After the last plane was read.
@@ -124,6 +121,8 @@ class SlabSource:
             source = to_colours(channel.image.array[..., first:stop], colours)
             limits = channel.limits
             clipped = np.clip(self._orient(source), limits.low, limits.high, dtype=np.float32, casting="unsafe")
+            channel.lowest = min(channel.lowest, float(clipped.min()))
+            channel.highest = max(channel.highest, float(clipped.max()))
             for one in range(len(clipped)):
                 planes[n * colours + one if len(clipped) == colours else slice(n * colours, (n + 1) * colours)] = (
                     _in_plane(clipped[one], self._maps, axes)
@@ -142,8 +141,6 @@ class SlabSource:
             part, limits = slab[n * colours : (n + 1) * colours], channel.limits
             if self._plan.grid.order == 3:  # a cubic overshoots at edges
                 np.clip(part, limits.low, limits.high, out=part)
-            channel.lowest = min(channel.lowest, float(part.min()))
-            channel.highest = max(channel.highest, float(part.max()))
             np.subtract(part, np.float32(limits.mean), out=part)
             np.divide(part, np.float32(limits.std), out=part)
         return slab

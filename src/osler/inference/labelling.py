@@ -1,11 +1,11 @@
 """From blended slabs on the working grid to labels on the source grid, a few planes and one small tile at a time.
 
 A voxel of the source gets the class whose probability, interpolated from the working grid, is highest: the same labels
-as interpolating the probabilities of every class over the whole study and taking the largest. Most tiles need nothing of
-it. Where one class wins every voxel that a tile is made of, it wins after interpolation too, because interpolation is a
-mean with weights that are nowhere negative. Elsewhere the winners of single voxels together hold at least a share ``m``
-of the probability everywhere, so one of the ``n`` of them holds at least ``m / n`` after interpolation, and a class that
-nowhere reaches that cannot win.
+as interpolating the probabilities of every class over the whole study and taking the largest. Most tiles need nothing
+of it. Where one class wins every voxel that a tile is made of, it wins after interpolation too, because interpolation
+is a mean with weights that are nowhere negative. Elsewhere the winners of single voxels together hold at least a share
+``m`` of the probability everywhere, so one of the ``n`` of them holds at least ``m / n`` after interpolation, and a
+class that nowhere reaches that cannot win.
 """
 
 from __future__ import annotations
@@ -132,14 +132,14 @@ class Labeller:
         first, second = (tiles for n, tiles in enumerate(self._tiles) if n != self.axis)
         places = [(one, other) for one in first for other in second]
         if len(places) > 1:
-            for done in self._each(lambda place: self._tile(kept, labels, self._ranges(*place, along)), places):
+            for done in self._each(lambda place: self._tile(kept, labels, self._ranges(place, along)), places):
                 self._count(done)
         else:
-            self._count(self._tile(kept, labels, self._ranges(*places[0], along)))
+            self._count(self._tile(kept, labels, self._ranges(places[0], along)))
         return self._as_source(labels)
 
-    def _ranges(self, one: _Range, other: _Range, along: _Range) -> tuple[_Range, ...]:
-        rest = iter((one, other))
+    def _ranges(self, place: tuple[_Range, _Range], along: _Range) -> tuple[_Range, ...]:
+        rest = iter(place)
         return tuple(along if n == self.axis else next(rest) for n in range(3))
 
     def _tile(self, kept: Array, labels: Array, ranges: tuple[_Range, ...]) -> _Found:

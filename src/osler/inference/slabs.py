@@ -1,8 +1,8 @@
 """Sliding windows over a study that comes slab by slab; what no later window touches is given away at once.
 
 What is blended is what the network gives before its last layer, or after it: that layer is linear in each voxel, so
-blending and applying it can change places, and one blends whichever has fewer channels. Only one patch length of blended
-planes is held, in a ring, so memory depends on the patch and the in-plane size and not on the number of planes.
+blending and applying it can change places, and one blends whichever has fewer channels. Only one patch length of
+blended planes is held, in a ring, so memory depends on the patch and the in-plane size and not on the number of planes.
 """
 
 from __future__ import annotations
@@ -170,9 +170,8 @@ class _Ring:
             target, part = list(place), [slice(None)] * len(place)
             target[axis], part[axis] = rings, own
             here = tuple(part)
-            for channel, blended in zip(values, self._values[(slice(None), *target)], strict=True):
-                weighted = np.multiply(channel[here], weights[here], out=self._product[here])
-                blended += weighted
+            for channel, blended in zip(values, self._values, strict=True):
+                blended[tuple(target)] += np.multiply(channel[here], weights[here], out=self._product[here])
 
     def take(self, start: int, stop: int) -> Iterator[Slab]:
         """The planes from ``start`` to ``stop``, padding left out; their places are free afterwards."""

@@ -175,7 +175,7 @@ def _cubic(before: int, size: int) -> AxisMap:
 
 def _banded(dense: Array) -> AxisMap:
     """From (size, before) to the rows' bands."""
-    size, before = dense.shape
+    before = dense.shape[1]
     used = dense != 0
     first = used.argmax(axis=1)
     taps = int((before - used[:, ::-1].argmax(axis=1) - first).max())

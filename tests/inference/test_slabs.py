@@ -32,10 +32,12 @@ def network(windows):
 
 
 def joined(array, axis, backwards, **options):
-    slabs = list(blend(Study(array, axis, backwards), PATCH, network, **options))
-    ends = np.cumsum([slab.values.shape[axis + 1] for slab in slabs])
-    assert [slab.start for slab in slabs] == [0, *ends[:-1]]
-    whole = np.concatenate([slab.values for slab in slabs], axis=axis + 1)
+    values, planes = [], 0
+    for slab in blend(Study(array, axis, backwards), PATCH, network, **options):
+        assert slab.start == planes
+        planes += slab.values.shape[axis + 1]
+        values.append(slab.values.copy())
+    whole = np.concatenate(values, axis=axis + 1)
     return np.flip(whole, axis + 1) if backwards else whole
 
 

@@ -101,30 +101,39 @@ class Labeller:
         self._maps = [axis_map(before, size) for before, size in pairs]
         self.tally = Tally(outputs, trace.oriented_shape)
         self._tiles = [_tiles(m, 0, m.size) if n != self.axis else [] for n, m in enumerate(self._maps)]
-        self._values: Array | None = None  # (F, *working) of the planes that are still needed
+        self._tail: Array | None = None  # (F, *working) of the planes before the slab that are still needed
         self._first = 0  # working plane that they begin with
         self._done = 0  # source planes that are final
 
     def add(self, slab: Slab) -> Iterator[tuple[int, Array]]:
         """First plane and (I, J, planes) uint8 or uint16 class indices of the source planes that became final, oriented
         as the source."""
-        axis = self.axis + 1
-        kept = slab.values if self._values is None else np.concatenate([self._values, slab.values], axis=axis)
-        available = self._first + kept.shape[axis]
+        available = slab.start + slab.values.shape[self.axis + 1]
         along = self._maps[self.axis]
         ready = self._done
         while ready < along.size and along.needs(ready, ready + 1)[1] <= available:
             ready += 1
         if ready > self._done:
             for tile in _tiles(along, self._done, ready):
-                yield tile.source.start, self._planes(kept, tile)
+                yield tile.source.start, self._planes(slab, tile)
         self._done = ready
         needed = available if ready == along.size else min(along.needs(ready, ready + 1)[0], _own(along, ready))
-        cut = [slice(None)] * kept.ndim
-        cut[axis] = slice(max(0, needed - self._first), None)
-        self._values, self._first = kept[tuple(cut)].copy(), max(self._first, needed)
+        everywhere = [slice(0, size) for size in self._trace.working_shape]
+        everywhere[self.axis] = slice(min(needed, available), available)
+        self._tail = self._values(slab, everywhere).copy()
+        self._first = everywhere[self.axis].start
 
-    def _planes(self, kept: Array, along: _Range) -> Array:
+    def _values(self, slab: Slab, place: Sequence[slice]) -> Array:
+        """(F, \\*place) of working voxels that lie in the slab or among the planes kept of those before it."""
+        cut, start, stop = list(place), place[self.axis].start, place[self.axis].stop
+        cut[self.axis] = slice(max(start - slab.start, 0), max(stop - slab.start, 0))
+        new = slab.values[(slice(None), *cut)]
+        if start >= slab.start or self._tail is None:
+            return new
+        cut[self.axis] = slice(start - self._first, min(stop, slab.start) - self._first)
+        return np.concatenate([self._tail[(slice(None), *cut)], new], axis=self.axis + 1)
+
+    def _planes(self, slab: Slab, along: _Range) -> Array:
         """(I, J, planes) oriented as the source."""
         shape = list(self._trace.oriented_shape)
         shape[self.axis] = along.source.stop - along.source.start
@@ -132,21 +141,19 @@ class Labeller:
         first, second = (tiles for n, tiles in enumerate(self._tiles) if n != self.axis)
         places = [(one, other) for one in first for other in second]
         if len(places) > 1:
-            for done in self._each(lambda place: self._tile(kept, labels, self._ranges(place, along)), places):
+            for done in self._each(lambda place: self._tile(slab, labels, self._ranges(place, along)), places):
                 self._count(done)
         else:
-            self._count(self._tile(kept, labels, self._ranges(places[0], along)))
+            self._count(self._tile(slab, labels, self._ranges(places[0], along)))
         return self._as_source(labels)
 
     def _ranges(self, place: tuple[_Range, _Range], along: _Range) -> tuple[_Range, ...]:
         rest = iter(place)
         return tuple(along if n == self.axis else next(rest) for n in range(3))
 
-    def _tile(self, kept: Array, labels: Array, ranges: tuple[_Range, ...]) -> _Found:
+    def _tile(self, slab: Slab, labels: Array, ranges: tuple[_Range, ...]) -> _Found:
         """Label one tile of ``labels``; what is to be counted of it."""
-        origin = [self._first if n == self.axis else 0 for n in range(3)]
-        place = tuple(slice(r.working.start - o, r.working.stop - o) for r, o in zip(ranges, origin, strict=True))
-        values = kept[(slice(None), *place)]
+        values = self._values(slab, [r.working for r in ranges])
         logits = self._head.logits(np.ascontiguousarray(values).reshape(len(values), -1))
         winner = logits.argmax(axis=0)
         present = np.flatnonzero(np.bincount(winner, minlength=len(logits)))
@@ -156,7 +163,7 @@ class Labeller:
         if len(present) == 1:
             labels[target] = present[0]
             own = None if present[0] == 0 else _certainty(_own_part(logits, values.shape[1:], ranges))
-            return _Found(ranges, int(present[0]), None, None if own is None else (winner[: own.size], own), None)
+            return _Found(ranges, int(present[0]), (), None if own is None else (winner[: own.size], own), None)
         probabilities = softmax(logits)
         shaped = winner.reshape(values.shape[1:])
         if all(r.matrix is None for r in ranges):
@@ -166,7 +173,8 @@ class Labeller:
         labels[target] = tile
         own_winner = shaped[tuple(r.own for r in ranges)].ravel()
         own_share = _own_part(probabilities.max(axis=0)[None], values.shape[1:], ranges)[0]
-        return _Found(ranges, None, tile, (own_winner, own_share), probabilities.max(axis=1))
+        profiles = tuple(_profile(tile, n, len(logits)) for n in range(3))
+        return _Found(ranges, None, profiles, (own_winner, own_share), probabilities.max(axis=1))
 
     def _count(self, found: _Found) -> None:
         tally, ranges = self.tally, found.ranges
@@ -176,15 +184,13 @@ class Labeller:
             tally.won += np.bincount(winner, minlength=len(tally.won))
         if found.highest is not None:
             np.maximum(tally.highest, found.highest, out=tally.highest)
-        if found.tile is None:
+        if found.only is not None:
             shape = [r.source.stop - r.source.start for r in ranges]
             for profile, r, size in zip(tally.profiles, ranges, shape, strict=True):
                 profile[found.only, r.source] += int(np.prod(shape)) // size
             return
-        for index in np.flatnonzero(np.bincount(found.tile.ravel())):
-            here = found.tile == index
-            for n, (profile, r) in enumerate(zip(tally.profiles, ranges, strict=True)):
-                profile[index, r.source] += np.count_nonzero(here, axis=tuple(m for m in range(3) if m != n))
+        for profile, counted, r in zip(tally.profiles, found.profiles, ranges, strict=True):
+            profile[:, r.source] += counted
 
     def _as_source(self, labels: Array) -> Array:
         flips = [flip and n != self.axis for n, flip in enumerate(self._trace.flips)]
@@ -202,12 +208,12 @@ class Labeller:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a tile holds: ``only`` one class or ``tile`` of class indices; winner and its probability of the working
-    voxels that are its own; the highest probability of each class."""
+    """What a tile holds: ``only`` one class, or ``profiles`` (O, n) of its source voxels per axis; winner and its
+    probability of the working voxels that are its own; the highest probability of each class."""
 
     ranges: tuple[_Range, ...]
     only: int | None
-    tile: Array | None
+    profiles: tuple[Array, ...]
     own: tuple[Array, Array] | None
     highest: Array | None
 
@@ -234,6 +240,13 @@ def _own_part(array: Array, shape: tuple[int, ...], ranges: Sequence[_Range]) ->
     """(O, voxels of the tile) to (O, those that are its own)."""
     own = array.reshape(len(array), *shape)[(slice(None), *(r.own for r in ranges))]
     return own.reshape(len(array), -1)
+
+
+def _profile(tile: Array, axis: int, outputs: int) -> Array:
+    """(outputs, tile.shape[axis]): how many voxels of each class lie at each index of an axis."""
+    size = tile.shape[axis]
+    index = np.arange(size).reshape([-1 if n == axis else 1 for n in range(3)])
+    return np.bincount((tile * size + index).ravel(), minlength=outputs * size).reshape(outputs, size)
 
 
 def _certainty(logits: Array) -> Array:

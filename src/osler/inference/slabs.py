@@ -34,7 +34,10 @@ class Slabs(Protocol):
 
 @dataclass(frozen=True)
 class Slab:
-    """Blended values (F, \\*shape) of the working planes from ``start`` on, counted as the source counts them."""
+    """Blended values (F, \\*shape) of the working planes from ``start`` on, counted as the source counts them.
+
+    ``values`` is a view: it holds until the next slab is asked for.
+    """
 
     start: int
     values: Array
@@ -177,20 +180,15 @@ class _Ring:
         """The planes from ``start`` to ``stop``, padding left out; their places are free afterwards."""
         layout, axis = self._layout, self._layout.axis
         low, size = layout.low[axis], layout.shape[axis]
-        inside = [slice(low, low + n) for low, n in zip(layout.low, layout.shape, strict=True)]
-        parts = []
+        place = [slice(low, low + n) for low, n in zip(layout.low, layout.shape, strict=True)]
+        first, last = max(start, low), min(stop, low + size)
+        for own, rings in self._pieces(first, last) if last > first else ():
+            place[axis] = rings
+            yield Slab(first - low + own.start, self._values[(slice(None), *place)])
         for _, rings in self._pieces(start, stop):
-            inside[axis] = rings
-            parts.append(self._values[(slice(None), *inside)].copy())
-            whole = [slice(None)] * len(inside)
+            whole = [slice(None)] * len(place)
             whole[axis] = rings
             self._values[(slice(None), *whole)] = 0
-        values = np.concatenate(parts, axis=axis + 1) if len(parts) > 1 else parts[0]
-        first, last = max(start - low, 0), min(stop - low, size)
-        if last > first:
-            cut = [slice(None)] * values.ndim
-            cut[axis + 1] = slice(first + low - start, last + low - start)
-            yield Slab(first, values[tuple(cut)])
 
     def _pieces(self, start: int, stop: int) -> list[tuple[slice, slice]]:
         """The planes as at most two stretches: where they lie among themselves, and in the ring."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial, reduce
@@ -30,6 +30,7 @@ __all__ = ["Predictor", "default_precision"]
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
+_ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
 _SLAB = 16  # planes whose probabilities are computed at once
 
 
@@ -48,6 +49,8 @@ class Predictor:
         engine: a name on the list of engines.
         precision: None takes ``default_precision``.
         mirror: average over mirrored copies too, along the axes that the plan allows.
+        every_window: also run those windows of a mask's study that hold one value and nothing else, as the air around a
+            patient does; otherwise the network answers the first of them and the others get the same answer.
         threads: 0 lets the engine decide.
         members: which members to use; None for all.
         calibration: None takes the model's own.
@@ -63,6 +66,7 @@ class Predictor:
         engine: str = DEFAULT_ENGINE,
         precision: Precision | None = None,
         mirror: bool = False,
+        every_window: bool = False,
         threads: int = 0,
         members: Sequence[int] | None = None,
         calibration: Calibration | None = None,
@@ -80,6 +84,7 @@ class Predictor:
                 "this model was not trained on mirrored studies, so averaging over mirrored copies would harm it",
                 remedy="leave --mirror out",
             )
+        self._every_window = every_window
         self._flips = _subsets(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
         self._precision: Precision = precision or default_precision(model)
@@ -151,11 +156,12 @@ class Predictor:
             Unsuitable: when the network's answer is not finite.
         """
         source = SlabSource(images, self.plan)
+        run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
         labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
         table = value_table(self.plan.labels)
         mask = np.empty(source.trace.source_shape, table.dtype, order="F")
         patch = self.plan.patch
-        for slab in blend(source, patch, self._run_windows, overlap=self.plan.overlap, batch=_windows_at_once(patch)):
+        for slab in blend(source, patch, run, overlap=self.plan.overlap, batch=_windows_at_once(patch)):
             _check_finite(slab.values)
             for first, classes in labeller.add(slab):
                 mask[..., first : first + classes.shape[-1]] = table[classes]
@@ -282,6 +288,36 @@ class Predictor:
                 weight, bias = file.get_tensor(f"{entry.head}.weight"), file.get_tensor(f"{entry.head}.bias")
             heads.append((weight.reshape(weight.shape[:2]).astype(np.float32), bias.astype(np.float32)))
         return heads if sum(weight.shape[1] for weight, _ in heads) < plan.outputs else []
+
+
+class _OncePerValue:
+    """Runs windows, but of those that hold one value per channel only the first with these values."""
+
+    def __init__(self, run: Callable[[Array], Array]) -> None:
+        self._run = run
+        self._known: dict[tuple[float, ...], Array] = {}
+
+    def __call__(self, windows: Array) -> Array:
+        """(B, C, \\*patch) to (B, F, \\*patch)."""
+        values = [_value_of(window) for window in windows]
+        if not any(values):
+            return self._run(windows)
+        answers = []
+        for window, value in zip(windows, values, strict=True):
+            if value is None:
+                answers.append(self._run(window[None])[0])
+                continue
+            if value not in self._known:
+                self._known[value] = self._run(window[None])[0]
+            answers.append(self._known[value])
+        return np.stack(answers) if len(answers) > 1 else answers[0][None]
+
+
+def _value_of(window: Array) -> tuple[float, ...] | None:
+    """The one value of each channel of (C, \\*patch); None where it holds more than one."""
+    lowest = window.reshape(len(window), -1).min(axis=1)
+    highest = window.reshape(len(window), -1).max(axis=1)
+    return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None
 
 
 def _windows_at_once(patch: Sequence[int]) -> int:

@@ -73,7 +73,7 @@ class OpenVinoEngine(Engine):
                 f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
                 remedy="the model was exported for another input; export it again",
             ) from error
-        return {port.get_any_name(): np.array(value) for port, value in results.items()}
+        return {port.get_any_name(): np.asarray(value) for port, value in results.items()}
 
     def release(self) -> None:
         """Free the graph."""

@@ -7,12 +7,12 @@ A ``Trace`` remembers what was done to the grid, so that a network's answer goes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from osler.datasets.intensities import check_not_blank, limits_of, to_colours
 from osler.datasets.labels import LabelSet
 from osler.datasets.modality import check_modality
 from osler.datasets.plan import GridPlan, NormalisationPlan, Plan
@@ -23,27 +23,19 @@ from osler.studies.resample import resample
 from osler.studies.tilt import Upright, made_tilted, made_upright, upright_of
 
 __all__ = [
-    "Limits",
     "Prepared",
     "Trace",
     "check_images",
-    "check_not_blank",
     "grid_difference",
-    "limits_of",
     "prepare",
     "prepare_mask",
     "restore",
     "restore_labels",
-    "to_colours",
     "trace_of",
 ]
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""ITU-R BT.601: how bright a colour looks."""
 _SAME_GRID = 0.5
 """Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
-_PERCENTILE_VOXELS = 1 << 22
-"""Percentiles of larger images come from every n-th voxel of each axis."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +83,6 @@ class Prepared:
 
     array: Array
     trace: Trace
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How a channel is brought to the network's range, in the image's intensities."""
-
-    low: float
-    high: float
-    mean: float
-    std: float
 
 
 def prepare(images: Sequence[Image], plan: Plan) -> Prepared:
@@ -226,23 +208,6 @@ def grid_difference(one: Image, other: Image) -> str:
     return _difference(one.shape, one.affine, one.spacing_known, other)
 
 
-def to_colours(array: Array, colours: int) -> Array:
-    """Make (C, *spatial) of any C that an image may have into (``colours``, *spatial) or, grey, (1, *spatial).
-
-    Colour becomes grey by its luma; grey stays one channel, which broadcasts.
-
-    Raises:
-        Unsuitable: when there are neither 1 nor 3 channels.
-    """
-    if array.shape[0] not in (1, 3):
-        raise Unsuitable(
-            f"the image has {array.shape[0]} channels, neither 1 (grey) nor 3 (colour)", remedy="save it as grey or RGB"
-        )
-    if array.shape[0] == 3 and colours == 1:
-        return np.tensordot(_LUMA, array.astype(np.float32, copy=False), axes=1)[None]  # (1, *spatial)
-    return array
-
-
 def check_images(images: Sequence[Image], plan: Plan) -> None:
     """Whether images are what the plan needs, all on one grid.
 
@@ -316,49 +281,6 @@ def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: 
     padded = np.full((len(array), *trace.padded_shape), array.min(), np.float32)
     padded[(slice(None), *trace.inside)] = array
     return padded
-
-
-def check_not_blank(name: str, limits: Limits, lowest: float, highest: float) -> None:
-    """Whether anything is left of a channel within its limits.
-
-    Raises:
-        Unsuitable: when its lowest and highest value are one.
-    """
-    if lowest == highest:
-        raise Unsuitable(
-            f"channel {name} is blank: all its values lie at {limits.low:.4g} or below, or at {limits.high:.4g} "
-            "or above",
-            remedy="check that its intensities are in the units of the training data",
-        )
-
-
-def limits_of(array: Array, plan: NormalisationPlan, colours: int, name: str) -> Limits:
-    """How one channel is clipped and scaled.
-
-    Args:
-        array: (C, \\*source shape), as stored.
-        plan: of this channel.
-        colours: channels of the array that the network sees.
-        name: of the channel, for messages.
-
-    Raises:
-        Unsuitable: when a value is not finite, or all are one.
-    """
-    lowest, highest = float(array.min()), float(array.max())  # either is NaN when any voxel is
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise Unsuitable(f"channel {name} holds values that are NaN or infinite", remedy="repair or leave out the file")
-    if lowest == highest:
-        raise Unsuitable(f"channel {name} is blank: every value is {lowest:g}", remedy="leave out the file")
-    if plan.kind == "dataset":
-        return Limits(plan.low, plan.high, plan.mean, plan.std)
-    step = math.ceil((array[0].size / _PERCENTILE_VOXELS) ** (1 / (array.ndim - 1)))
-    values = to_colours(array[(slice(None), *(slice(None, None, step),) * (array.ndim - 1))], colours)
-    low, high = (float(p) for p in np.percentile(values, (plan.low, plan.high)))
-    if low == high:  # nearly everything is one value, as in a picture of a few bright vessels: nothing to cut off
-        low, high = lowest, highest
-    clipped = np.clip(values, low, high, dtype=np.float32, casting="unsafe")
-    std = float(clipped.std(dtype=np.float64))
-    return Limits(low, high, float(clipped.mean(dtype=np.float64)), std if std > 0 else high - low)
 
 
 def _orientation(affine: Array, dimensions: int, grid: GridPlan) -> tuple[tuple[int, ...], tuple[bool, ...]]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osler.datasets.intensities import Limits, check_not_blank, limits_of, to_colours
 from osler.datasets.plan import Plan
-from osler.datasets.preparation import Limits, Trace, check_images, check_not_blank, limits_of, to_colours, trace_of
+from osler.datasets.preparation import Trace, check_images, trace_of
 from osler.errors import PlanError
 from osler.studies.geometry import Array
 from osler.studies.image import Image

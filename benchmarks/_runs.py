@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,18 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("OSLER_SHARED", ROOT.parent / "shared")) / "data"
 WORK = ROOT / "runs" / "benchmarks"
 PEERS = "--no-peer" not in sys.argv
+
+
+# A process counts what its parent held when it was started among its own peak: so it is started by one that holds little.
+_LAUNCHER = """
+import json, os, sys, time
+begun = time.perf_counter()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(child, 0)
+with open(sys.argv[1], "w") as report:
+    json.dump({"seconds": time.perf_counter() - begun, "peak": usage.ru_maxrss}, report)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 @dataclass(frozen=True)
@@ -43,16 +55,15 @@ def run(command: Sequence[str | Path]) -> Run:
     Raises:
         SystemExit: when it fails: a benchmark of something broken is worth nothing.
     """
-    begun = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}\n{output}")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "usage.json"
+        launcher = [sys.executable, "-S", "-c", _LAUNCHER, report]
+        ended = subprocess.run([str(part) for part in [*launcher, *command]], stdout=subprocess.PIPE, text=True)
+        if ended.returncode:
+            raise SystemExit(f"{' '.join(map(str, command))} ended with {ended.returncode}\n{ended.stdout}")
+        usage = json.loads(report.read_text())
     per_mb = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KB here
-    return Run(time.perf_counter() - begun, usage.ru_maxrss / per_mb, output)
+    return Run(usage["seconds"], usage["peak"] / per_mb, ended.stdout)
 
 
 def osler(*arguments: str | Path) -> Run:

@@ -22,8 +22,8 @@ WORK = ROOT / "runs" / "benchmarks"
 PEERS = "--no-peer" not in sys.argv
 
 
-# A process counts what its parent held when it was started among its own peak, so one that holds little starts it. Osler
-# resets its peak for each study, so the highest that was seen while it ran counts; where there is no /proc, the kernel's.
+# A process counts what its parent held when it was started among its own peak: one that holds little starts it. Osler
+# resets its peak for each study, so the highest that was seen while it ran counts; without /proc, the kernel's.
 _LAUNCHER = """
 import json, os, sys, time
 begun = time.perf_counter()

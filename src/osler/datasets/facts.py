@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 
 from osler.datasets.dataset import Case, Dataset
+from osler.datasets.intensities import to_colours
 from osler.datasets.labels import LabelSet
 from osler.datasets.manifest import Record
 from osler.datasets.observations import Observation, observe
-from osler.datasets.preparation import grid_difference, to_colours
+from osler.datasets.preparation import grid_difference
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform
 from osler.studies.image import Image
 from osler.studies.resample import resample

@@ -26,11 +26,12 @@ from osler.assurance.evaluation import (
 from osler.assurance.results import CaseRow, SplitBy
 from osler.datasets.dataset import Dataset
 from osler.datasets.manifest import Record
-from osler.datasets.preparation import grid_difference, restore_labels
+from osler.datasets.preparation import grid_difference
 from osler.errors import DatasetError, GridMismatch, StudyError, TooFew
 from osler.findings.finding import Findings
 from osler.inference.calibrate import images_of
 from osler.inference.decoders import DECODERS
+from osler.inference.labelled import as_labelled
 from osler.inference.predictor import Predictor
 from osler.inference.stream import Answer, stream
 from osler.progress import CancelToken, Progress, Silent
@@ -169,11 +170,11 @@ def _keep(kept: _Kept, answer: Answer[Record], dataset: Dataset, matching: Match
         image, trace, output = answer.usable
         if record.mask is not None and matching.model.kind == "mask":
             truth = _truth(record, image, dataset, matching)
-            predicted = restore_labels(output, trace, matching.model)
+            predicted = as_labelled(output, trace, matching.model).mask
             kept.scores.append(score_mask(truth, predicted, matching.model, image.spacing, image.spacing_known))
         elif record.target is not None:
             kept.truths.append(matching.target(record.target))
-            kept.outputs.append(output)
+            kept.outputs.append(np.asarray(output))
         kept.records.append(record)
         kept.doubts.update([answer.note] if answer.note else [])
     except (StudyError, DatasetError) as error:

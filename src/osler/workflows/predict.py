@@ -140,6 +140,7 @@ def predict(
     engine: str = DEFAULT_ENGINE,
     precision: Precision | None = None,
     mirror: bool = False,
+    every_window: bool = False,
     threads: int = 0,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
@@ -154,6 +155,7 @@ def predict(
         engine: a name on the list of engines.
         precision: None takes float32, or bf16 where training checked that it answers the same.
         mirror: average over mirrored copies too.
+        every_window: run the network also on windows that hold one value only, as the air around a patient does.
         threads: 0 lets the engine decide.
         progress: where to tell; None is silent.
         cancel: asked between studies.
@@ -170,7 +172,9 @@ def predict(
     place = None if output is None else Path(output)
     if place is not None:
         ensure_free(place, [study.name for study in found], force=force)
-    predictor = Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads)
+    predictor = Predictor(
+        model, engine=engine, precision=precision, mirror=mirror, every_window=every_window, threads=threads
+    )
     with predictor, output_folder(place):
         done = _predict_all(predictor, found, place, progress or Silent(), cancel)
     return Predictions(done, unreached=[study.name for study in found[len(done) :]], output=place)

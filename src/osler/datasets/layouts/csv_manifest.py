@@ -37,6 +37,7 @@ NEEDS: tuple[Need, ...] = (
 _FILE = "manifest.csv"
 _OTHER = "manifest.parquet"
 _DELIMITERS = (",", ";", "\t")
+_LARGEST = 256 << 20  # bytes: a million cases
 
 
 def sniff(path: Path) -> str | None:
@@ -61,6 +62,8 @@ def read(path: Path, task: TaskName | None) -> Manifest:
 
 
 def _load(file: Path) -> Table:
+    if file.stat().st_size > _LARGEST:
+        raise DatasetError(f"{file.name} has more than {_LARGEST >> 20} MiB", remedy="give a table with a row per case")
     try:
         text = file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -26,6 +26,7 @@ NEEDS: tuple[Need, ...] = (
     Need("the folder imagesTr", lambda seen: seen.named("imagestr")),
     Need("the folder labelsTr", lambda seen: seen.named("labelstr")),
 )
+_LARGEST = 256 << 20  # bytes
 _MR = ("mr", "t1", "t2", "flair", "adc", "dwi", "pd")
 _CT = ("ct", "cect", "ncct")
 
@@ -39,12 +40,12 @@ def sniff(path: Path) -> str | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty when there is none, it cannot be read, or is not an object."""
-    if not path.is_file():
+    """A JSON object; empty when there is none, it cannot be read, is absurdly long, or is not an object."""
+    if not path.is_file() or path.stat().st_size > _LARGEST:
         return {}
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -114,7 +115,7 @@ def _pair(folder: Path, entry: Any) -> tuple[Path, Path]:
 
 def _labels(content: dict[str, Any]) -> LabelSet:
     labels = content.get("labels")
-    if not isinstance(labels, dict) or not all(str(value).lstrip("-").isdigit() for value in labels):
+    if not isinstance(labels, dict) or not all(str(value).removeprefix("-").isdecimal() for value in labels):
         raise NoLabels(
             "dataset.json has no labels by number",
             remedy='add them, for example "labels": {"0": "background", "1": "tumour"}',

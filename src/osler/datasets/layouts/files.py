@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from osler.datasets.manifest import ImageRef, Split
-from osler.errors import DatasetError
+from osler.errors import DatasetError, StudyError
 
 __all__ = [
     "LOSSY",
@@ -106,12 +106,11 @@ def _is_dicom(path: Path) -> bool:
 
 @cache
 def _series_uid(path: Path) -> str:
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
+    from osler.studies.formats._dicom_header import read_header
 
     try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
-    except (InvalidDicomError, OSError, EOFError):
+        header = read_header(path)
+    except StudyError:
         return ""  # the reader will say what is wrong with it
     return str(header.get("SeriesInstanceUID", ""))
 
@@ -128,7 +127,13 @@ def _items_of(folder: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterable[tuple[Path, list[Path]]]:
+    seen = set()
     for parent, folders, _ in os.walk(folder, followlinks=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:  # links in circles have no end
+            folders[:] = []
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = [f for f in folders if not f.startswith((".", "__MACOSX"))]
         here = Path(parent)
         yield here, [p for p in visible(here) if p.is_file()]

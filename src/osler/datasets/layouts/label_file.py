@@ -65,6 +65,6 @@ def read_value_names(table: Path) -> dict[int, str]:
         DatasetError: when it does not name values.
     """
     named = read_json(table.with_name("labels.json"))
-    if not all(str(value).isdigit() for value in named):
+    if not all(str(value).isdecimal() for value in named):
         raise DatasetError("labels.json must name values", remedy='write, for example, {"1": "lungs", "2": "heart"}')
     return {int(value): str(name) for value, name in named.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,9 @@ from osler.datasets import coco
 from osler.datasets.layouts.files import LOSSY, image_suffix
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.mask_sources import values_of
-from osler.errors import DatasetError, GridMismatch
+from osler.errors import DatasetError, GridMismatch, StudyError
+from osler.studies.formats.base import reading
+from osler.studies.formats.nifti import read_grid
 from osler.studies.geometry import Array, spacing_of
 
 __all__ = ["Grid", "all_values", "check_grids", "grid_mismatch", "grid_of", "refuse_lossy"]
@@ -124,25 +125,19 @@ def grid_of(path: Path, key: str | None = None) -> Grid | None:
 
 
 def _nifti_grid(path: Path) -> Grid | None:
-    import nibabel
-
     try:
-        file: Any = nibabel.load(path)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
+        return read_grid(path)
+    except StudyError:
         return None
-    shape = (*file.shape, 1)[:3]
-    header = file.header
-    located = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
-    return tuple(int(n) for n in shape), np.asarray(file.affine, float) if located else None
 
 
 def _picture_grid(path: Path) -> Grid | None:
     import PIL.Image
 
     try:
-        with PIL.Image.open(path) as file:
+        with reading(path, "a picture"), PIL.Image.open(path) as file:
             size, turned = file.size, file.getexif().get(274, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError):
+    except StudyError:
         return None
     return (size[1], size[0]) if turned else size, None
 

@@ -68,7 +68,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         name=str(content.get("name") or path.name),
         root=path,
         layout=NAME,
-        labels=_labels(content),
+        labels=_label_set(content),
         records=records,
         modality=modality_of(list(channels.values())),
         channels=tuple(channels.values()),
@@ -78,7 +78,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
 def _channel_names(content: dict[str, Any]) -> dict[int, str]:
     """Channel names by number, in order."""
     named = content.get("channel_names") or content.get("modality")
-    if not isinstance(named, dict) or not all(str(key).isdigit() for key in named):
+    if not isinstance(named, dict) or not all(str(key).isdecimal() for key in named):
         raise DatasetError("dataset.json has no channel_names", remedy='add them, for example {"0": "CT"}')
     ordered = {int(key): str(name) for key, name in sorted(named.items(), key=lambda pair: int(pair[0]))}
     twice = len(set(ordered.values())) < len(ordered)
@@ -103,11 +103,21 @@ def _check_complete(images: dict[str, dict[str, Path]], masks: dict[str, Path], 
             raise DatasetError(f"{missing[0]} has {what}", remedy="add the missing file, or remove the other one")
 
 
+def _label_set(content: dict[str, Any]) -> LabelSet:
+    try:
+        return _labels(content)
+    except (TypeError, ValueError) as error:
+        raise NoLabels(
+            f"dataset.json names labels by what is no whole number ({str(error)[:100]})",
+            remedy='write, for example, {"background": 0, "tumour": 1}',
+        ) from error
+
+
 def _labels(content: dict[str, Any]) -> LabelSet:
     labels = content.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise NoLabels("dataset.json has no labels", remedy='add them, for example {"background": 0, "tumour": 1}')
-    if all(str(key).isdigit() for key in labels):  # version 1: {"1": "tumour"}
+    if all(str(key).isdecimal() for key in labels):  # version 1: {"1": "tumour"}
         labels = {str(name): int(value) for value, name in labels.items()}
     if "ignore" in labels:
         raise DatasetError(

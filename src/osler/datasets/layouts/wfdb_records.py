@@ -33,6 +33,8 @@ _SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
 _RHYTHM = "+"
 _ONE_PERSON = {"202": "201"}  # of the MIT-BIH arrhythmia database: both records are of the same man
 _MITBIH_HZ = 360.0
+_LONGEST_HEADER = 2**20  # bytes
+_MOST_BYTES = 2**23  # of annotations: several million beats
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def list_records(path: Path) -> tuple[SignalRecord, ...]:
     Raises:
         DatasetError: when a header or an annotation file is damaged.
     """
-    headers = [p for folder in (path, *_folders(path)) for p in visible(folder) if p.suffix == ".hea"]
+    headers = [p for folder in _folders(path) for p in visible(folder) if p.suffix == ".hea"]
     relative = [p.relative_to(path).with_suffix("").as_posix() for p in headers]
     found = [_record(name, header, path) for name, header in zip(short_names(relative), headers, strict=True)]
     if {record.rate_hz for record in found} != {_MITBIH_HZ}:
@@ -120,8 +122,17 @@ def list_records(path: Path) -> tuple[SignalRecord, ...]:
 
 
 def _folders(path: Path) -> list[Path]:
-    below = subfolders(path)
-    return [folder for one in below for folder in (one, *_folders(one))]
+    """The folder and every folder below, each once: links may lead in circles."""
+    seen: set[tuple[int, int]] = set()
+    found, waiting = [], [path]
+    while waiting:
+        here = waiting.pop()
+        status = here.stat()
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            found.append(here)
+            waiting += reversed(subfolders(here))
+    return found
 
 
 def _record(name: str, header: Path, root: Path) -> SignalRecord:
@@ -142,6 +153,8 @@ def _record(name: str, header: Path, root: Path) -> SignalRecord:
 def _header(path: Path) -> tuple[tuple[str, ...], float, int]:
     """Leads, samples per second, samples per lead."""
     try:
+        if path.stat().st_size > _LONGEST_HEADER:
+            raise ValueError("it is too long for one")
         lines = [line for line in path.read_text("latin-1").splitlines() if line.strip() and line[0] != "#"]
         fields = lines[0].split()
         count = int(fields[1])
@@ -166,6 +179,8 @@ def read_annotations(path: Path) -> list[tuple[int, str, str]]:
     Raises:
         DatasetError: when the file ends in the middle of an annotation.
     """
+    if path.stat().st_size > _MOST_BYTES:
+        raise DatasetError(f"{path.name} is too long for annotations", remedy="copy the record again")
     data = path.read_bytes()
     found: list[tuple[int, str, str]] = []
     sample, place = 0, 0

@@ -143,6 +143,7 @@ def read_signals(path: str | Path) -> Mapping[str, Signal]:
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     found = _signal_format_of(path)
     if found is None:
+        _check_kind(path)
         raise Unreadable(f"{path} holds no signals that Osler knows", remedy="Osler reads WFDB (.hea), EDF and BDF")
     return found.read_signals(path)
 
@@ -179,17 +180,18 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def _format_of(path: Path) -> Format | None:
-    candidates: tuple[Format, ...] = (dicom,) if path.is_dir() else FORMATS
+    candidates: tuple[Format, ...] = (dicom,) if path.is_dir() else () if _is_special(path) else FORMATS
     return next((one for one in candidates if one.sniff(path)), None)
 
 
 def _signal_format_of(path: Path) -> SignalFormat | None:
-    return None if path.is_dir() else next((one for one in SIGNAL_FORMATS if one.sniff(path)), None)
+    return None if path.is_dir() or _is_special(path) else next((one for one in SIGNAL_FORMATS if one.sniff(path)), None)
 
 
 def _known_format(path: Path, key: str | None = None) -> Format:
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
+    _check_kind(path)
     found = _format_of(path)
     if found is None and path.is_dir() and key is not None:  # a series may lie in folders below
         return dicom
@@ -202,3 +204,13 @@ def _known_format(path: Path, key: str | None = None) -> Format:
     if found is None:
         raise known_elsewhere(path)
     return found
+
+
+def _is_special(path: Path) -> bool:
+    """A device has no end, and a pipe is waited for until somebody writes into it; what is not there is neither."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _check_kind(path: Path) -> None:
+    if _is_special(path):
+        raise Unreadable(f"{path} is neither a file nor a folder", remedy="name the file itself")

@@ -190,7 +190,7 @@ def _read_picture(image: DicomImage) -> Image:
     with reading(file, "a DICOM file"):
         geometry = picture_geometry(data)
         values = rescale(values, [number(data, "RescaleSlope", 1.0)], [number(data, "RescaleIntercept", 0.0)])
-    made = _make_image(data, values, geometry.affine, [], (*image.notes, *geometry.notes))
+        made = _make_image(data, values, geometry.affine, [], (*image.notes, *geometry.notes))
     source = Source((file,), NAME, {**made.source.uids, "SOPInstanceUID": (str(data.get("SOPInstanceUID", "")),)})
     return replace(
         made, spacing_known=geometry.spacing_known, orientation_known=geometry.orientation_known, source=source
@@ -208,8 +208,8 @@ def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
     with reading(file, "a DICOM file"):
         geometry = picture_geometry(data)
         values = rescale(values, [number(data, "RescaleSlope", 1.0)], [number(data, "RescaleIntercept", 0.0)])
-    note = f"frame {index + 1} of {count}"
-    made = _make_image(data, values, geometry.affine, [], (*image.notes, note, *geometry.notes))
+        note = f"frame {index + 1} of {count}"
+        made = _make_image(data, values, geometry.affine, [], (*image.notes, note, *geometry.notes))
     source = replace(made.source, paths=(file,))
     return replace(
         made, spacing_known=geometry.spacing_known, orientation_known=geometry.orientation_known, source=source
@@ -234,7 +234,7 @@ def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
     frames.check_copies(image.stack.copies if image.stack else (), path)
     with reading(middle, "a DICOM file"):
         data = read_dataset(middle, pixels=False)
-    return _make_image(data, values, affine, ordered, tuple(notes))
+        return _make_image(data, values, affine, ordered, tuple(notes))
 
 
 def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], notes: tuple[str, ...]) -> Image:

@@ -211,7 +211,7 @@ def _data_files(fields: Mapping[str, str], path: Path) -> list[Path]:
     if "listed files" in fields:
         names = [line.strip() for line in fields["listed files"].splitlines() if line.strip()]
         return [_bytes.beside(path, name) for name in names]
-    pattern = re.fullmatch(r"(\S*%0?\d*d\S*)\s+(\d+)\s+(\d+)(?:\s+(\d+))?", entry)
+    pattern = re.fullmatch(r"([^%\s]*%0?\d?d[^%\s]*)\s+(\d+)\s+(\d+)(?:\s+(\d+))?", entry)
     if pattern is None:
         return [_bytes.beside(path, entry)]
     numbers = range(int(pattern[2]), int(pattern[3]) + 1, max(1, int(pattern[4] or 1)))
@@ -232,8 +232,10 @@ def _samples(
     if total % len(files):
         raise Unreadable(f"{path} spreads {total} bytes over {len(files)} files", remedy="repair the header")
     size = total // len(files)
-    parts = [_decoded(file, start if file == path else 0, fields, dtype, size, path) for file in files]
-    return _bytes.to_array(parts[0] if len(parts) == 1 else b"".join(parts), dtype, shape)
+    method = "zlib" if _is_true(fields.get("compresseddata", "False")) else "text"
+    _bytes.check_size(path, total, sum(file.stat().st_size for file in files), method)
+    parts = (_decoded(file, start if file == path else 0, fields, dtype, size, path) for file in files)
+    return _bytes.to_array(next(parts) if len(files) == 1 else _bytes.whole(parts, total), dtype, shape)
 
 
 def _decoded(
@@ -244,11 +246,12 @@ def _decoded(
     with file.open("rb") as stream:
         if not _is_true(fields.get("binarydata", "True")):
             stream.seek(start)
-            return _from_text(stream.read(), dtype, size, path)
+            _bytes.check_size(path, size, stored - start, "text")
+            return _from_text(_bytes.read_text(stream, size // dtype.itemsize), dtype, size, path)
         skip = int(fields.get("headersize", "0"))
         stream.seek(max(0, stored - size) if skip < 0 and not compressed else start + max(0, skip))
         _bytes.check_size(path, size, stored - start, "zlib" if compressed else "raw")
-        return _bytes.inflate_zlib(stream.read(), size, path) if compressed else _bytes.fill(stream, size, path)
+        return _bytes.inflate_zlib(stream, size, path) if compressed else _bytes.fill(stream, size, path)
 
 
 def _from_text(text: bytes, dtype: np.dtype[np.generic], size: int, path: Path) -> bytes:

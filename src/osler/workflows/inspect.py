@@ -124,8 +124,17 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
     from osler.datasets.layouts.patients import with_patients
 
     studies = find_studies([folder])
+    known = all(study.patient for study in studies)
     records = tuple(
-        Record(name=study.name, images={c: reference(p, folder) for c, p in study.paths.items()}) for study in studies
+        Record(
+            name=study.name,
+            images={
+                channel: reference(path, folder).model_copy(update={"key": study.keys.get(channel)})
+                for channel, path in study.paths.items()
+            },
+            patient=study.patient if known else None,
+        )
+        for study in studies
     )
     channels = Counter(tuple(study.paths) for study in studies).most_common(1)[0][0]
     manifest = Manifest(
@@ -135,6 +144,7 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
         labels=LabelSet(kind="classes"),
         records=records,
         channels=channels,
+        patients="given" if known else "unknown",
     )
     return Dataset(with_patients(manifest, patient))
 

@@ -38,7 +38,7 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "dicom-tree"
 NEEDS: tuple[Need, ...] = (
-    Need("DICOM files", lambda seen: seen.has(".dcm", ".dicom", ".ima")),
+    Need("DICOM files", lambda seen: seen.dicom),
     Need("a DICOM SEG or RTSTRUCT of them", lambda seen: False),  # one that is there has been recognised
 )
 _SUFFIXES = (".dcm", ".dicom", ".ima", "")

@@ -29,7 +29,7 @@ from osler.studies.formats.base import has_suffix, reading
 from osler.studies.geometry import Array
 from osler.studies.study import Signal
 
-__all__ = ["NAME", "SUFFIXES", "Annotations", "read_annotations", "read_signals", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "Annotations", "read_annotations", "read_signals", "segments_of", "sniff"]
 
 NAME: str = "wfdb"
 SUFFIXES: tuple[str, ...] = (".hea",)
@@ -70,6 +70,17 @@ def read_signals(path: Path) -> Mapping[str, Signal]:
         header = parse(path)
         leads = _segmented(header, path) if header.segments else _leads(header, path)
         return grouped(leads)
+
+
+def segments_of(path: str | Path) -> tuple[Path, ...]:
+    """The headers that a record of several segments is made of; none for any other, and for a damaged one."""
+    path = Path(path)
+    try:
+        with reading(path, "a WFDB record"):
+            names = [name for name, _ in parse(path).segments if name != "~"]
+    except Unreadable:
+        return ()
+    return tuple(path.with_name(f"{name}.hea") for name in names)
 
 
 def read_annotations(path: str | Path) -> Annotations:

@@ -34,7 +34,7 @@ __all__ = [
 
 BUDGET_S = 900.0
 """The budget that the plan is made for."""
-INSPECTION_VERSION = 2
+INSPECTION_VERSION = 3
 SCREEN = (24, 80)
 """Rows and columns that the summary keeps to."""
 _NAMED = 4
@@ -47,7 +47,7 @@ class _Frozen(BaseModel):
 
 class StudyRow(_Frozen):
     """One case that could be read. ``shape`` and ``spacing`` are in the working orientation (see ``CaseFacts``);
-    ``sizes`` holds the size of each label that its mask shows, in ``size_unit``."""
+    ``sizes`` holds the size of each label that its mask shows, in ``size_unit``; ``notes`` what the reader says."""
 
     name: str
     split: str | None
@@ -62,6 +62,7 @@ class StudyRow(_Frozen):
     usable: bool
     sizes: dict[str, float] = {}
     size_unit: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class CleaningReport(_Frozen):
@@ -165,6 +166,7 @@ def _study_row(dataset: Dataset, record: Record, fact: CaseFacts) -> StudyRow:
         usable=fact.usable,
         sizes=sizes,
         size_unit=label_size(fact, 0)[1] if sizes else "",
+        notes=fact.notes,
     )
 
 

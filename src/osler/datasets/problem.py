@@ -50,6 +50,7 @@ Code = Literal[
     "patients-unknown",
     "patients-pattern",
     "layout",
+    "reader-note",
     "no-answer",
     "few-cases",
     "text",

@@ -14,6 +14,7 @@ from osler.inference.predictor import Predictor
 from osler.progress import CancelToken
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.notes import notes_of
 
 __all__ = ["Answer", "Loader", "Source", "stream"]
 
@@ -40,7 +41,7 @@ class Answer(Generic[Key]):
         image: the first channel, on the source grid.
         trace: what preparation did to the grid.
         output: (O,) or (O, \\*trace.padded_shape): probabilities, or logits where those were asked for.
-        note: what the user should check about it; "" when nothing.
+        notes: what the user should check about it, and what the reader says of how it was read.
     """
 
     key: Key
@@ -50,7 +51,7 @@ class Answer(Generic[Key]):
     image: Image | None = None
     trace: Trace | None = None
     output: Array | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def usable(self) -> tuple[Image, Trace, Array]:
@@ -71,7 +72,7 @@ class _Ready(Generic[Key]):
     prepared: Prepared
     seconds: float
     peak_mb: float
-    note: str
+    notes: tuple[str, ...]
 
     @property
     def bytes(self) -> int:
@@ -113,7 +114,9 @@ def _load(key: Key, load: Loader, predictor: Predictor) -> _Ready[Key] | Answer[
             problem = _TOO_LARGE
     if problem:
         return Answer(key, problem, meter.seconds, meter.peak_mb)
-    return _Ready(key, images[0], prepared, meter.seconds, meter.peak_mb, modality_note(images, predictor.plan))
+    doubt = modality_note(images, predictor.plan)
+    notes = (*((doubt,) if doubt else ()), *notes_of(images))
+    return _Ready(key, images[0], prepared, meter.seconds, meter.peak_mb, notes)
 
 
 def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], logits: bool) -> Iterator[Answer[Key]]:
@@ -129,7 +132,7 @@ def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], log
         if isinstance(output, str):
             yield Answer(one.key, output, seconds, peak)
         else:
-            yield Answer(one.key, "", seconds, peak, one.image, one.prepared.trace, output, one.note)
+            yield Answer(one.key, "", seconds, peak, one.image, one.prepared.trace, output, one.notes)
 
 
 def _outputs(predictor: Predictor, studies: Sequence[Prepared], logits: bool) -> list[Array | str]:

@@ -28,6 +28,7 @@ from osler.datasets.problems import (
     rank_problems,
     rank_quality,
 )
+from osler.datasets.signal_inspection import SignalInspection
 from osler.errors import (
     DatasetError,
     GridMismatch,
@@ -43,11 +44,12 @@ from osler.errors import (
 )
 from osler.progress import CancelToken, Progress, Silent
 from osler.studies.discovery import find_studies
+from osler.workflows.inspect_signals import are_signals, inspect_signals
 
-__all__ = ["Inspection", "inspect"]
+__all__ = ["Inspection", "SignalInspection", "inspect"]
 
 _INTENSITIES = 200
-_FILES = ("index.html", "inspect.json")
+_FILES: tuple[str, str] = ("index.html", "inspect.json")
 
 
 def inspect(
@@ -60,8 +62,10 @@ def inspect(
     force: bool = False,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> Inspection:
+) -> Inspection | SignalInspection:
     """Read every case once and say what is there. Studies without answers are inspected too; nothing is planned then.
+
+    Recordings (ECG and the like) are looked at in their own way.
 
     Args:
         data: a dataset, or where it lies.
@@ -83,6 +87,8 @@ def inspect(
         Cancelled: when asked to stop.
     """
     progress = progress or Silent()
+    if not isinstance(data, Dataset) and are_signals(Path(data).expanduser()):
+        return _inspect_signals(Path(data).expanduser(), task, patient, output, fix, force, progress, cancel)
     dataset, notice = (data, None) if isinstance(data, Dataset) else _open(data, task, patient)
     _prepare_places(dataset, output, fix, force=force)
     facts, unreadable, kinds = _read(dataset, progress, cancel)
@@ -98,6 +104,25 @@ def inspect(
         found = found.model_copy(update={"files": (*found.files, *(Path(output) / name for name in _FILES))})
         _write_page(found, dataset, Path(output), progress, cancel)
     return found
+
+
+def _inspect_signals(
+    path: Path,
+    task: TaskName | None,
+    patient: str | None,
+    output: str | Path | None,
+    fix: str | Path | None,
+    force: bool,
+    progress: Progress,
+    cancel: CancelToken | None,
+) -> SignalInspection:
+    if task is not None or fix is not None:
+        asked = f"the task {task!r}" if task is not None else "a cleaned manifest"
+        raise UsageError(f"{path} holds signals, and {asked} is of images", remedy="leave that option out")
+    if output is not None:
+        _make_place(Path(output), _FILES, force=force)
+    place = None if output is None else Path(output)
+    return inspect_signals(path, patient=patient, output=place, names=_FILES, progress=progress, cancel=cancel)
 
 
 def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple[Dataset, Problem | None]:

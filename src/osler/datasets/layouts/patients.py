@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from osler.datasets.manifest import Manifest
 from osler.errors import UsageError
 
-__all__ = ["NO_PATIENTS", "propose_pattern", "with_patients"]
+__all__ = ["NO_PATIENTS", "apply_pattern", "propose_pattern", "with_patients"]
 
 NO_PATIENTS = "none"
 _SEPARATORS = r"[-_. ]"
@@ -40,14 +40,19 @@ def with_patients(manifest: Manifest, pattern: str | None) -> Manifest:
     chosen = proposed if pattern is None else pattern
     patients: list[str | None] = [None] * len(names)
     if chosen is not None and chosen != NO_PATIENTS:
-        patients = list(_apply(chosen, names))
+        patients = list(apply_pattern(chosen, names))
     records = tuple(r.model_copy(update={"patient": p}) for r, p in zip(manifest.records, patients, strict=True))
     known = "unknown" if patients[0] is None else "pattern"
     update = {"patients": known, "proposed_pattern": proposed, "patients_declined": chosen == NO_PATIENTS}
     return manifest.model_copy(update={"records": records, **update})
 
 
-def _apply(pattern: str, names: Sequence[str]) -> list[str]:
+def apply_pattern(pattern: str, names: Sequence[str]) -> list[str]:
+    """The patient in each name: the pattern's first group, or the whole match.
+
+    Raises:
+        UsageError: when the pattern is no regular expression or does not match every name.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:

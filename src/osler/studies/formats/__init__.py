@@ -190,7 +190,8 @@ def _put(path: Path, data: bytes) -> None:
 
 def _format_of(path: Path) -> Format | None:
     candidates: tuple[Format, ...] = (dicom,) if path.is_dir() else FORMATS
-    return next((one for one in candidates if one.sniff(path)), None)
+    found = next((one for one in candidates if one.sniff(path)), None)
+    return None if found is dicom and not path.is_dir() and dicom_waveform.sniff(path) else found
 
 
 def _signal_format_of(path: Path) -> SignalFormat | None:

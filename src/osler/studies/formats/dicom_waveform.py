@@ -19,17 +19,18 @@ import numpy as np
 from osler.errors import Unreadable, Unsuitable
 from osler.studies.formats._dicom_facts import first_item
 from osler.studies.formats._dicom_header import SUFFIXES, read_dataset
-from osler.studies.formats._dicom_labels import sop_class
 from osler.studies.formats._dicom_values import number
 from osler.studies.formats._signal_groups import UNCALIBRATED, Lead, grouped, ucum
-from osler.studies.formats.base import reading
+from osler.studies.formats.base import peek, reading
 from osler.studies.geometry import Array
 from osler.studies.study import Identifiers, Signal
 
 __all__ = ["NAME", "SUFFIXES", "read_annotations", "read_identifiers", "read_signals", "sniff"]
 
 NAME: str = "dicom-waveform"
-_CLASSES = "1.2.840.10008.5.1.4.1.1.9."
+_CLASSES = b"1.2.840.10008.5.1.4.1.1.9."
+_CLASS_ELEMENT = b"\x02\x00\x02\x00UI"  # MediaStorageSOPClassUID, with two bytes for its length behind
+_HEAD = 1024
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _MOST_SAMPLES = 250_000_000  # 1 GB as float32
 _DTYPES = {
@@ -43,8 +44,10 @@ _DTYPES = {
 
 
 def sniff(path: Path) -> bool:
-    """Whether a file is a DICOM object of a waveform storage class."""
-    return sop_class(path).startswith(_CLASSES)
+    """Whether a file's meta information says that it is a DICOM object of a waveform storage class."""
+    head = peek(path, _HEAD)
+    place = head.find(_CLASS_ELEMENT, 132)
+    return head[128:132] == b"DICM" and place > 0 and head[place + 8 :].startswith(_CLASSES)
 
 
 def read_signals(path: Path) -> Mapping[str, Signal]:

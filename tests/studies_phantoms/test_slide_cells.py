@@ -60,7 +60,7 @@ def test_as_many_cells_as_were_asked_for() -> None:
 def test_the_absorbances_of_the_stains_are_scikit_images() -> None:
     for ours, theirs in zip((HAEMATOXYLIN, EOSIN), skimage.color.rgb_from_hed[:2], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=0.006)  # which has two digits
-        assert np.linalg.norm(ours) == pytest.approx(1, abs=0.001)
+        assert np.linalg.norm(ours) == pytest.approx(1, abs=0.003)
 
 
 def test_nuclei_are_blue_and_the_ground_is_pink(slide: SlidePhantom) -> None:

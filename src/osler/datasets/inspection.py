@@ -197,7 +197,9 @@ def wrapped(lines: Iterable[str], *, indent: str = "", most: int = 2) -> list[st
 
 
 def _head(found: Inspection) -> list[str]:
-    patients = "patients unknown" if found.patients is None else f"{found.patients} patients"
+    patients = (
+        "patients unknown" if found.patients is None else f"{found.patients} patient{'s' * (found.patients != 1)}"
+    )
     lines = [f"{found.name}: {found.cases} cases, layout {found.layout}, {patients}"]
     if len(found.splits) > 1 or any(found.classes.values()):
         lines += [

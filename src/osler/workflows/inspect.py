@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from osler.datasets.checks.unlabelled import likely_masks
 from osler.datasets.dataset import Dataset
 from osler.datasets.distributions import distributions_of
 from osler.datasets.facts import CaseFacts, look
@@ -43,7 +44,8 @@ from osler.errors import (
     UsageError,
 )
 from osler.progress import CancelToken, Progress, Silent
-from osler.studies.discovery import find_studies
+from osler.studies.discovery import find_signals, find_studies
+from osler.studies.formats.dicom_index import index_folder
 from osler.workflows.inspect_signals import are_signals, inspect_signals
 
 __all__ = ["Inspection", "SignalInspection", "inspect"]
@@ -94,7 +96,8 @@ def inspect(
     facts, unreadable, kinds = _read(dataset, progress, cancel)
     problems = list(find_problems(dataset, facts, unreadable, kinds=kinds))
     if notice is not None:
-        problems = [notice, *(problem for problem in problems if problem.code != "no-answer")]
+        kept = (problem for problem in problems if problem.code != "no-answer")
+        problems = [notice, *kept, *likely_masks(facts)]
     fingerprint, plan = _plan(dataset, facts, unreadable, task, problems)
     problems = list(rank_problems(problems))
     found = _summed_up(dataset, facts, problems, fingerprint, plan)
@@ -132,12 +135,23 @@ def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple
     except (NoLabels, UnknownLayout, TooFew) as error:
         if task is not None or not Path(path).is_dir():
             raise
+        boxes = _by_boxes(path, patient) if isinstance(error, NoLabels) else None
+        if boxes is not None:
+            return boxes, Problem(code="layout", severity="warning", what=error.problem, remedy=error.remedy)
         try:
             dataset = _unlabelled(Path(path).resolve(), patient)
         except UsageError:
             raise error from None
         what = error.problem if isinstance(error, NoLabels) else f"nothing says what these show: {error.problem}"
         return dataset, Problem(code="no-answer", severity="warning", what=what, remedy=error.remedy)
+
+
+def _by_boxes(path: str | Path, patient: str | None) -> Dataset | None:
+    """The data set as far as boxes answer it: which objects an image shows; None when there are none."""
+    try:
+        return list_dataset(path, task="multilabel", patient=patient)
+    except (DatasetError, UsageError):
+        return None
 
 
 def _unlabelled(folder: Path, patient: str | None) -> Dataset:
@@ -170,8 +184,20 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
         records=records,
         channels=channels,
         patients="given" if known else "unknown",
+        notes=_beside(folder),
     )
     return Dataset(with_patients(manifest, patient))
+
+
+def _beside(folder: Path) -> tuple[str, ...]:
+    """What lies in a folder beside images: DICOM objects that are none, and signals."""
+    kinds = Counter(index_folder(folder).others.values())
+    listed = ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common())
+    notes = [f"{kinds.total()} DICOM objects are no images and are not looked at: {listed}"] if kinds else []
+    signals = len(find_signals(folder))
+    words = f"signals beside the images are not looked at ({signals}); name a folder that holds signals only"
+    notes += [words] if signals else []
+    return tuple(notes)
 
 
 def _read(

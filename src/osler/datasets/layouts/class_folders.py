@@ -33,7 +33,7 @@ from osler.datasets.layouts.image_mask_folders import is_image_or_mask_folder
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record, Split
 from osler.datasets.plan import TaskName
-from osler.errors import DatasetError
+from osler.errors import DatasetError, TooFew
 from osler.studies.files import kind_of_file
 
 __all__ = ["NAME", "NEEDS", "read", "sniff"]
@@ -84,6 +84,11 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     kind: Kind = "grades" if task == "ordinal" else "classes"
     splits: Mapping[Path, Split | None] = split_folders(path) or {path: None}
     found = [(c, split) for folder, split in splits.items() for c in subfolders(folder)]
+    if len({c.name for c, _ in found}) == 1:
+        raise TooFew(
+            f"all images lie in one folder, {found[0][0].name!r}, and one class is nothing to tell apart",
+            remedy="give each class a folder of its own, put masks into 'masks' beside 'images', or add a manifest.csv",
+        )
     labels = named_labels((c.name for c, _ in found), kind)
     listed = [(item, c.name, split) for c, split in found for item in _images_of(c, path)]
     cases = by_channels([item for item, _, _ in listed])

@@ -50,6 +50,7 @@ __all__ = [
 
 NAME: str = "dicom"
 _MOST_LISTED = 12
+_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 
 
 def sniff(path: Path) -> bool:
@@ -228,6 +229,11 @@ def _read_picture(image: DicomImage) -> Image:
 
 def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
     file, count = image.files[0], next(iter(image.headers.values())).frames
+    if index is None and str(next(iter(image.headers.values())).get("SOPClassUID", "")) == _SLIDE:
+        raise Unsuitable(
+            f"{path} is a whole slide in {count} tiles",
+            remedy=f"convert it to a pyramidal TIFF, or give the index of one tile, from 0 to {count - 1}",
+        )
     if index is None or not 0 <= index < count:
         raise GeometryError(
             f"{path} holds {count} frames and a position for 0 of them, so they are no volume",

@@ -16,8 +16,9 @@ from fuzz_judge import PLANTED, Call
 from fuzz_targets import Target, image_calls
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "studies")]
-from dicom_label_samples import write_rtstruct, write_seg, write_series  # noqa: E402
 from dicom_samples import make_slice, save  # noqa: E402
+
+from dicom_label_samples import write_rtstruct, write_seg, write_series  # noqa: E402
 
 __all__ = ["DICOM", "RTSTRUCT", "SEG"]
 

@@ -37,7 +37,6 @@ def inspect(
         found = run(
             data, task=task, patient=patient, output=output, fix=fix, force=force, progress=progress, cancel=cancel
         )
-        unusable = found.fingerprint is None or found.fingerprint.unreadable
-        return Outcome(found.summary(), found.record(), complete=not unusable)
+        return Outcome(found.summary(), found.record(), complete=found.complete)
 
     carry_out(work, as_json=as_json)

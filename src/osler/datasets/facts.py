@@ -16,6 +16,7 @@ from osler.datasets.observations import Observation, observe
 from osler.datasets.preparation import grid_difference
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform
 from osler.studies.image import Image
+from osler.studies.notes import notes_of
 from osler.studies.resample import resample
 
 __all__ = ["THUMBNAIL", "CaseFacts", "ChannelSample", "Extent", "Fault", "FaultKind", "look"]
@@ -61,7 +62,8 @@ class ChannelSample:
 class CaseFacts:
     """``shape`` and ``spacing`` are in the working orientation: RAS for volumes in millimetres, else as they come.
 
-    ``digest`` is the same for the same pixels, whatever the file. ``extents`` are by file value.
+    ``digest`` is the same for the same pixels, whatever the file. ``extents`` are by file value. ``notes`` are those of
+    the reader (``Image.notes``).
     """
 
     name: str
@@ -78,6 +80,7 @@ class CaseFacts:
     extents: dict[int, Extent] = field(default_factory=dict)
     samples: dict[str, ChannelSample] = field(default_factory=dict)
     thumbnail: Array | None = None
+    notes: tuple[str, ...] = ()
     observation: Observation | None = None
 
     @property
@@ -124,6 +127,7 @@ def look(
         extents={} if mask is None else _extents(mask, order),
         samples=_samples(case, mask) if intensities and usable else {},
         thumbnail=_thumbnail(first, order, flips) if intensities and usable else None,
+        notes=notes_of(case.study.images.values()),
         observation=observe(case) if inspecting and whole else None,
     )
 

@@ -50,6 +50,7 @@ Code = Literal[
     "patients-unknown",
     "patients-pattern",
     "layout",
+    "reader-note",
     "no-answer",
     "few-cases",
     "text",
@@ -63,6 +64,10 @@ Code = Literal[
     "quality-exposure",
     "quality-clipping",
     "quality-coverage",
+    "signal-flat",
+    "signal-gaps",
+    "signal-clipped",
+    "signal-unlike",
     "plan",
 ]
 CODES: tuple[Code, ...] = get_args(Code)

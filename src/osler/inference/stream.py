@@ -15,6 +15,7 @@ from osler.inference.predictor import Predictor
 from osler.progress import CancelToken
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.notes import notes_of
 
 __all__ = ["Answer", "Loader", "Source", "stream"]
 
@@ -42,7 +43,7 @@ class Answer(Generic[Key]):
         trace: what preparation did to the grid.
         output: probabilities (O,) or (O, \\*trace.padded_shape); logits where those were asked for; ``Labelled`` of a
             study that went through slab by slab.
-        note: what the user should check about it; "" when nothing.
+        notes: what the user should check about it, and what the reader says of how it was read.
     """
 
     key: Key
@@ -52,7 +53,7 @@ class Answer(Generic[Key]):
     image: Image | None = None
     trace: Trace | None = None
     output: Array | Labelled | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def usable(self) -> tuple[Image, Trace, Any]:
@@ -75,7 +76,7 @@ class _Ready(Generic[Key]):
     prepared: Prepared | None
     seconds: float
     peak_mb: float
-    note: str
+    notes: tuple[str, ...]
 
     @property
     def bytes(self) -> int:
@@ -117,7 +118,9 @@ def _load(key: Key, load: Loader, predictor: Predictor, *, whole: bool) -> _Read
             problem = _TOO_LARGE
     if problem:
         return Answer(key, problem, meter.seconds, meter.peak_mb)
-    return _Ready(key, images, prepared, meter.seconds, meter.peak_mb, modality_note(images, predictor.plan))
+    doubt = modality_note(images, predictor.plan)
+    notes = (*((doubt,) if doubt else ()), *notes_of(images))
+    return _Ready(key, images, prepared, meter.seconds, meter.peak_mb, notes)
 
 
 def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], logits: bool) -> Iterator[Answer[Key]]:
@@ -133,7 +136,7 @@ def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], log
         if isinstance(output, str):
             yield Answer(one.key, output, seconds, peak)
         else:
-            yield Answer(one.key, "", seconds, peak, one.images[0], *output, one.note)
+            yield Answer(one.key, "", seconds, peak, one.images[0], *output, one.notes)
 
 
 def _outputs(

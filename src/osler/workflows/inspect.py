@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from osler.datasets.checks.unlabelled import likely_masks
 from osler.datasets.dataset import Dataset
 from osler.datasets.distributions import distributions_of
 from osler.datasets.facts import CaseFacts, look
@@ -28,6 +29,7 @@ from osler.datasets.problems import (
     rank_problems,
     rank_quality,
 )
+from osler.datasets.signal_inspection import SignalInspection
 from osler.errors import (
     DatasetError,
     GridMismatch,
@@ -42,12 +44,14 @@ from osler.errors import (
     UsageError,
 )
 from osler.progress import CancelToken, Progress, Silent
-from osler.studies.discovery import find_studies
+from osler.studies.discovery import find_signals, find_studies
+from osler.studies.formats.dicom_index import index_folder
+from osler.workflows.inspect_signals import are_signals, inspect_signals
 
-__all__ = ["Inspection", "inspect"]
+__all__ = ["Inspection", "SignalInspection", "inspect"]
 
 _INTENSITIES = 200
-_FILES = ("index.html", "inspect.json")
+_FILES: tuple[str, str] = ("index.html", "inspect.json")
 
 
 def inspect(
@@ -60,8 +64,10 @@ def inspect(
     force: bool = False,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> Inspection:
+) -> Inspection | SignalInspection:
     """Read every case once and say what is there. Studies without answers are inspected too; nothing is planned then.
+
+    Recordings (ECG and the like) are looked at in their own way.
 
     Args:
         data: a dataset, or where it lies.
@@ -83,12 +89,15 @@ def inspect(
         Cancelled: when asked to stop.
     """
     progress = progress or Silent()
+    if not isinstance(data, Dataset) and are_signals(Path(data).expanduser()):
+        return _inspect_signals(Path(data).expanduser(), task, patient, output, fix, force, progress, cancel)
     dataset, notice = (data, None) if isinstance(data, Dataset) else _open(data, task, patient)
     _prepare_places(dataset, output, fix, force=force)
     facts, unreadable, kinds = _read(dataset, progress, cancel)
     problems = list(find_problems(dataset, facts, unreadable, kinds=kinds))
     if notice is not None:
-        problems = [notice, *(problem for problem in problems if problem.code != "no-answer")]
+        kept = (problem for problem in problems if problem.code != "no-answer")
+        problems = [notice, *kept, *likely_masks(facts)]
     fingerprint, plan = _plan(dataset, facts, unreadable, task, problems)
     problems = list(rank_problems(problems))
     found = _summed_up(dataset, facts, problems, fingerprint, plan)
@@ -100,6 +109,25 @@ def inspect(
     return found
 
 
+def _inspect_signals(
+    path: Path,
+    task: TaskName | None,
+    patient: str | None,
+    output: str | Path | None,
+    fix: str | Path | None,
+    force: bool,
+    progress: Progress,
+    cancel: CancelToken | None,
+) -> SignalInspection:
+    if task is not None or fix is not None:
+        asked = f"the task {task!r}" if task is not None else "a cleaned manifest"
+        raise UsageError(f"{path} holds signals, and {asked} is of images", remedy="leave that option out")
+    if output is not None:
+        _make_place(Path(output), _FILES, force=force)
+    place = None if output is None else Path(output)
+    return inspect_signals(path, patient=patient, output=place, names=_FILES, progress=progress, cancel=cancel)
+
+
 def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple[Dataset, Problem | None]:
     """The dataset; where nothing says what its studies show, the studies with that as a problem."""
     try:
@@ -107,12 +135,23 @@ def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple
     except (NoLabels, UnknownLayout, TooFew) as error:
         if task is not None or not Path(path).is_dir():
             raise
+        boxes = _by_boxes(path, patient) if isinstance(error, NoLabels) else None
+        if boxes is not None:
+            return boxes, Problem(code="layout", severity="warning", what=error.problem, remedy=error.remedy)
         try:
             dataset = _unlabelled(Path(path).resolve(), patient)
         except UsageError:
             raise error from None
         what = error.problem if isinstance(error, NoLabels) else f"nothing says what these show: {error.problem}"
         return dataset, Problem(code="no-answer", severity="warning", what=what, remedy=error.remedy)
+
+
+def _by_boxes(path: str | Path, patient: str | None) -> Dataset | None:
+    """The data set as far as boxes answer it: which objects an image shows; None when there are none."""
+    try:
+        return list_dataset(path, task="multilabel", patient=patient)
+    except (DatasetError, UsageError):
+        return None
 
 
 def _unlabelled(folder: Path, patient: str | None) -> Dataset:
@@ -124,8 +163,17 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
     from osler.datasets.layouts.patients import with_patients
 
     studies = find_studies([folder])
+    known = all(study.patient for study in studies)
     records = tuple(
-        Record(name=study.name, images={c: reference(p, folder) for c, p in study.paths.items()}) for study in studies
+        Record(
+            name=study.name,
+            images={
+                channel: reference(path, folder).model_copy(update={"key": study.keys.get(channel)})
+                for channel, path in study.paths.items()
+            },
+            patient=study.patient if known else None,
+        )
+        for study in studies
     )
     channels = Counter(tuple(study.paths) for study in studies).most_common(1)[0][0]
     manifest = Manifest(
@@ -135,8 +183,21 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
         labels=LabelSet(kind="classes"),
         records=records,
         channels=channels,
+        patients="given" if known else "unknown",
+        notes=_beside(folder),
     )
     return Dataset(with_patients(manifest, patient))
+
+
+def _beside(folder: Path) -> tuple[str, ...]:
+    """What lies in a folder beside images: DICOM objects that are none, and signals."""
+    kinds = Counter(index_folder(folder).others.values())
+    listed = ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common())
+    notes = [f"{kinds.total()} DICOM objects are no images and are not looked at: {listed}"] if kinds else []
+    signals = len(find_signals(folder))
+    words = f"signals beside the images are not looked at ({signals}); name a folder that holds signals only"
+    notes += [words] if signals else []
+    return tuple(notes)
 
 
 def _read(

@@ -20,7 +20,7 @@ from osler.errors import TooFew
 __all__ = ["Change", "Cleaned", "Exclusion", "Review", "clean"]
 
 _NAMED = 3
-_IN_DOUBT: tuple[Code, ...] = ("label-error", "copies-answers", "near-answers")
+_IN_DOUBT: tuple[Code, ...] = ("label-error", "copies-answers", "near-answers", "mask-shifted")
 """Warnings that an answer may be wrong."""
 _SETTLED: tuple[Code, ...] = ("copies-across", "patient-across")
 """Errors of which nothing is left when ``Problem.leave_out`` is gone, though some of their cases stay."""

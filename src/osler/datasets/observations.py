@@ -8,6 +8,7 @@ import numpy as np
 
 from osler.datasets.dataset import Case
 from osler.datasets.duplicates import perceptual_hash
+from osler.datasets.outline import OutlineContrast, outlines_of
 from osler.datasets.pieces import Pieces, pieces_of
 from osler.datasets.problem import Box
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform, spacing_of
@@ -42,6 +43,7 @@ class Observation:
         marks: boxes of coloured marks in an otherwise grey picture.
         tags: see ``read_tags``.
         pieces: of each label, by its value in the file.
+        outlines: how the mask's outline stands out in its planes, where the mask lies on the image's grid.
         shift: largest distance between the corners of mask (or further channel) and image grid, in voxels.
         blank_slices: slices (0-based, along ``slice_axis``) of one value that lie between others.
     """
@@ -55,6 +57,7 @@ class Observation:
     marks: tuple[Box, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     pieces: dict[int, Pieces] = field(default_factory=dict)
+    outlines: tuple[OutlineContrast, ...] = ()
     shift: float = 0.0
     blank_slices: tuple[int, ...] = ()
 
@@ -79,6 +82,7 @@ def observe(case: Case) -> Observation:
         marks=tuple(Box(channel=channel, start=start, stop=stop) for start, stop in find_marks(image)),
         tags=tags,
         pieces={} if case.mask is None else pieces_of(case.mask),
+        outlines=() if case.mask is None or case.mask.shape != image.shape else outlines_of(image, case.mask),
         shift=max((grid_distance(image, other) for other in others), default=0.0),
         blank_slices=_blank_slices(image),
     )

@@ -60,7 +60,7 @@ def outlines_of(image: Image, mask: Image) -> tuple[OutlineContrast, ...]:
     found: tuple[OutlineContrast, ...] = ()
     for across, axes in ((2, (0, 1)), (0, (1, 2))):
         place = int(np.count_nonzero(inside, axis=axes).argmax())
-        found += _of_plane(grey.take(place, axis=across), inside.take(place, axis=across), axes)
+        found += _of_plane(np.moveaxis(grey, across, 0)[place], np.moveaxis(inside, across, 0)[place], axes)
     return found
 
 

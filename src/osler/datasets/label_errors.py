@@ -1,8 +1,9 @@
 """Confident learning: which labels are probably wrong, by a model that was not trained on them.
 
 After Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021. A case
-counts for a class when its probability reaches the mean probability that the class's own cases get (here at most
-0.95, which the paper does not have); cases counted for another class than their label fill the off-diagonal of the confident joint, whose size says how many labels are wrong.
+counts for a class when its probability reaches the mean probability that the class's own cases get (here at most 0.95,
+which is not in the paper); cases counted for another class than their label fill the off-diagonal of the confident
+joint, whose size says how many labels are wrong.
 """
 
 from __future__ import annotations

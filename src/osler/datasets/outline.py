@@ -76,7 +76,9 @@ def _of_plane(grey: Array, inside: Array, axes: tuple[int, int]) -> tuple[Outlin
     around = [_indices(found, step, margin + REACH, n) for found, n in zip((rows, columns), grey.shape, strict=True)]
     inner = slice(REACH, -REACH)
     covered = _blocks(inside[np.ix_(*around)], step)[inner, inner]
-    kernel = covered - uniform_filter(covered, _BAND, mode="nearest")  # positive inside of the outline, negative outside
+    kernel = covered - uniform_filter(
+        covered, _BAND, mode="nearest"
+    )  # positive inside of the outline, negative outside
     weight = float(kernel[kernel > 0].sum())
     if weight <= 0:  # the mask fills the plane
         return ()

@@ -170,7 +170,13 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
 
     studies = find_studies([folder])
     records = tuple(
-        Record(name=study.name, images={c: reference(p, folder) for c, p in study.paths.items()}) for study in studies
+        Record(
+            name=study.name,
+            images={
+                c: reference(p, folder).model_copy(update={"key": study.keys.get(c)}) for c, p in study.paths.items()
+            },
+        )
+        for study in studies
     )
     channels = Counter(tuple(study.paths) for study in studies).most_common(1)[0][0]
     manifest = Manifest(

@@ -32,8 +32,8 @@ volumes have 0.83 and more."""
 _OWN_SMALL = 0.6
 """The same for images hardly larger than the view, which cannot be aligned: 28 px radiographs reach 0.54 by chance."""
 _OWN_MARKED = {True: 0.85, False: 0.75}
-"""The same when the twentieth of the view that differs most is taken as equal, in sets of few and of many; unlike images
-reach 0.78 and 0.64."""
+"""The same when the twentieth of the view that differs most is taken as equal, in sets of few and of many; unlike
+images reach 0.78 and 0.64."""
 _MARKED = 0.05
 _LARGE = 64
 """Pixels a side from which images are aligned."""

@@ -27,9 +27,10 @@ _SEEN = 0.8
 Measured as the median: 0.98 in heart MR, 0.33 in hippocampi, whose border is dark on one side and bright on the other.
 """
 _NEAR = 2
-"""Steps (sixteenths of a mask) within which its place counts as where it lies: outlines are drawn a little in or out."""
-_LESS = 0.5
-"""How much less than the highest contrast is never unusual there."""
+"""Steps (sixteenths of a mask) within which its place counts as where it lies: outlines are drawn a bit in or out."""
+_LESS = 0.35
+"""Share of the highest contrast that may be missing there. Measured: 0.77 at a heart whose masks lie 14 pixels aside, at
+most 0.05 at 29 others."""
 _AWAY = 3.0
 """Steps by which a mask must fit better elsewhere."""
 _TOP = 0.9
@@ -62,11 +63,11 @@ def check(evidence: Evidence) -> list[Problem]:
     known = evidence.dataset.manifest.patients != "unknown"
     whose = f" ({len(moves)} patient{'s' if len(moves) > 1 else ''})" if known else ""
     what = f"masks that lie beside what they outline{whose}: their outline has more contrast elsewhere"
-    remedy = "look at image and mask together, and move the masks or export them again from the image they were drawn on"
+    remedy = (
+        "look at image and mask together, and move the masks or export them again from the image they were drawn on"
+    )
     groups = [members[who] for who in moves] if known else []
-    return [
-        problem_of("mask-shifted", "warning", what, details, remedy, details=details, groups=groups, scores=scores)
-    ]
+    return [problem_of("mask-shifted", "warning", what, details, remedy, details=details, groups=groups, scores=scores)]
 
 
 def _members(evidence: Evidence) -> dict[str, tuple[str, ...]]:

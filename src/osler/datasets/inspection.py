@@ -17,7 +17,7 @@ from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.manifest import Record
 from osler.datasets.plan import Plan
-from osler.datasets.problem import Problem, Severity
+from osler.datasets.problem import Problem, Severity, counted
 from osler.datasets.problems import Duplicates, QualityReport
 
 __all__ = [
@@ -68,12 +68,17 @@ class StudyRow(_Frozen):
 
 
 class CleaningReport(_Frozen):
-    """What a cleaning did, in numbers: cases kept and left out, cells changed, and errors that still need a person."""
+    """What a cleaning did, in numbers: cases kept and left out, cells changed, and errors that still need a person.
+
+    ``review`` counts the cases that are kept and need a person: those of such errors, and those whose answer is in
+    doubt.
+    """
 
     kept: int
     left_out: int
     changed: int
     undecided: int
+    review: int = 0
     patients_from_names: bool
 
 
@@ -287,8 +292,9 @@ def _cleaning_lines(done: CleaningReport | None) -> list[str]:
         return []
     changed = f", {done.changed} changed" if done.changed else ""
     lines = [f"Cleaned manifest: {done.kept} cases kept, {done.left_out} left out (excluded.csv says why){changed}"]
-    if done.undecided:
-        lines.append(f"  {done.undecided} error{'s' * (done.undecided != 1)} need a decision of yours and stay in it")
+    if done.review:
+        verb = "needs" if done.review == 1 else "need"
+        lines.append(f"  {counted(done.review)} in it {verb} a decision of yours (review.csv says why)")
     if done.patients_from_names:
         lines.append("  patients, as taken from the names, are written into it: check them")
     return lines

@@ -33,6 +33,7 @@ Code = Literal[
     "mask-overlap",
     "mask-islands",
     "mask-border",
+    "mask-shifted",
     "outlier-shape",
     "outlier-spacing",
     "outlier-extent",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from osler.datasets.checks.unlabelled import likely_masks
 from osler.datasets.dataset import Dataset
@@ -48,6 +50,10 @@ from osler.studies.discovery import find_signals, find_studies
 from osler.studies.formats.dicom_index import index_folder
 from osler.workflows.inspect_signals import are_signals, inspect_signals
 
+if TYPE_CHECKING:
+    from osler.models.folder import Model
+    from osler.workflows.label_check import Asked
+
 __all__ = ["Inspection", "SignalInspection", "inspect"]
 
 _INTENSITIES = 200
@@ -59,6 +65,7 @@ def inspect(
     *,
     task: TaskName | None = None,
     patient: str | None = None,
+    model: Model | str | Path | None = None,
     output: str | Path | None = None,
     fix: str | Path | None = None,
     force: bool = False,
@@ -73,16 +80,19 @@ def inspect(
         data: a dataset, or where it lies.
         task: what is to be learnt; None takes what the data holds.
         patient: a regular expression that finds the patient in each case's name.
+        model: a model folder that is asked which answers are probably wrong; it judges the cases that it has not learnt
+            from. None asks none, and then no inference engine is loaded.
         output: a folder for ``index.html``, a page with pictures, and ``inspect.json``, the whole inspection.
         fix: a folder outside the data for a cleaned ``manifest.csv`` and, in ``excluded.csv``, the reason for each case
-            that it leaves out; no file of the data is touched.
+            that it leaves out; ``review.csv`` lists what stays and needs a person. No file of the data is touched.
         force: overwrite what is in ``output`` and ``fix``.
         progress: gets the stages "inspect", in cases, and "pictures".
         cancel: looked at between cases.
 
     Raises:
-        PathNotFound: when there is nothing at ``data``.
+        PathNotFound: when there is nothing at ``data`` or ``model``.
         DatasetError: when it is no dataset.
+        ModelError: when the model is damaged, or for another task or other labels.
         UsageError: when ``task`` or ``patient`` does not fit, or ``fix`` lies in the data or nothing can be cleaned.
         OutputExists: when ``output`` or ``fix`` holds such files already.
         StorageError: when these cannot be written.
@@ -90,11 +100,17 @@ def inspect(
     """
     progress = progress or Silent()
     if not isinstance(data, Dataset) and are_signals(Path(data).expanduser()):
+        if model is not None:
+            raise UsageError(f"{data} holds signals, and models are of images", remedy="leave --model out")
         return _inspect_signals(Path(data).expanduser(), task, patient, output, fix, force, progress, cancel)
-    dataset, notice = (data, None) if isinstance(data, Dataset) else _open(data, task, patient)
+    judge = None if model is None else _opened(model)
+    dataset, notice = (data, None) if isinstance(data, Dataset) else _open_for(judge, data, task, patient)
+    _check_fit(judge, dataset)
     _prepare_places(dataset, output, fix, force=force)
     facts, unreadable, kinds = _read(dataset, progress, cancel)
     problems = list(find_problems(dataset, facts, unreadable, kinds=kinds))
+    asked = None if judge is None else _ask(judge, dataset, masks=output is not None, progress=progress, cancel=cancel)
+    problems += asked.problems if asked else ()
     if notice is not None:
         kept = (problem for problem in problems if problem.code != "no-answer")
         problems = [notice, *kept, *likely_masks(facts)]
@@ -105,7 +121,7 @@ def inspect(
         found = _write_cleaned(found, dataset, Path(fix))
     if output is not None:
         found = found.model_copy(update={"files": (*found.files, *(Path(output) / name for name in _FILES))})
-        _write_page(found, dataset, Path(output), progress, cancel)
+        _write_page(found, dataset, Path(output), asked, progress, cancel)
     return found
 
 
@@ -126,6 +142,37 @@ def _inspect_signals(
         _make_place(Path(output), _FILES, force=force)
     place = None if output is None else Path(output)
     return inspect_signals(path, patient=patient, output=place, names=_FILES, progress=progress, cancel=cancel)
+
+
+def _opened(model: Model | str | Path) -> Model:
+    from osler.models.folder import Model
+
+    return model if isinstance(model, Model) else Model.open(model)
+
+
+def _open_for(
+    judge: Model | None, path: str | Path, task: TaskName | None, patient: str | None
+) -> tuple[Dataset, Problem | None]:
+    """The dataset, with answers to the model's task where there is a model and it has such."""
+    if judge is not None and task is None:
+        with suppress(UsageError, DatasetError):  # then it is opened as it is, so that the mismatch can be named
+            return list_dataset(path, task=judge.plan.task, patient=patient), None
+    return _open(path, task, patient)
+
+
+def _check_fit(judge: Model | None, dataset: Dataset) -> None:
+    """Before any work: refuse a model that cannot judge these answers."""
+    if judge is not None:
+        from osler.workflows.label_check import fitting_model
+
+        fitting_model(judge, dataset.labels)
+
+
+def _ask(judge: Model, dataset: Dataset, *, masks: bool, progress: Progress, cancel: CancelToken | None) -> Asked:
+    from osler.report.inspection_pictures import PER_PROBLEM
+    from osler.workflows.label_check import check_answers
+
+    return check_answers(judge, dataset, masks=PER_PROBLEM if masks else 0, progress=progress, cancel=cancel)
 
 
 def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple[Dataset, Problem | None]:
@@ -325,6 +372,7 @@ def _write_cleaned(found: Inspection, dataset: Dataset, folder: Path) -> Inspect
         left_out=len(left_out),
         changed=len({change.case for change in cleaned.changes}),
         undecided=sum(p.severity == "error" and not _settled(p, left_out) for p in found.problems),
+        review=len({review.case for review in cleaned.reviews}),
         patients_from_names=dataset.manifest.patients == "pattern",
     )
     files = write_cleaned(cleaned, dataset, folder)
@@ -339,13 +387,19 @@ def _settled(problem: Problem, left_out: Collection[str]) -> bool:
 
 
 def _write_page(
-    found: Inspection, dataset: Dataset, folder: Path, progress: Progress, cancel: CancelToken | None
+    found: Inspection,
+    dataset: Dataset,
+    folder: Path,
+    asked: Asked | None,
+    progress: Progress,
+    cancel: CancelToken | None,
 ) -> None:
     from osler.report.files import put
     from osler.report.inspection_page import inspection_page
     from osler.report.inspection_pictures import draw, examples_of, wanted_by
 
     examples = examples_of(dataset, found)
-    drawn = draw(dataset, wanted_by(found, examples), progress=progress, cancel=cancel)
+    masks = asked.masks if asked else {}
+    drawn = draw(dataset, wanted_by(found, examples), masks=masks, progress=progress, cancel=cancel)
     put(folder / _FILES[0], inspection_page(found, examples, drawn).encode())
     put(folder / _FILES[1], found.model_dump_json(indent=1).encode())

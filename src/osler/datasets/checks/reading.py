@@ -64,6 +64,7 @@ def _unreadable(evidence: Evidence) -> list[Problem]:
 
 def _kind(evidence: Evidence, name: str) -> str:
     kind = evidence.kinds.get(name, "")
+    kind = "Unsuitable" if kind == "UsageError" else kind  # of a file of many images, none of which was named
     return kind if kind in _ERRORS else ""
 
 

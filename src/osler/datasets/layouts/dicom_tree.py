@@ -146,7 +146,7 @@ def _matched(index: DicomIndex, root: Path, notes: list[str]) -> list[_Labels]:
         else:
             lost.append(path.relative_to(root).as_posix())
     if lost and not matched:
-        raise DatasetError(
+        raise NoLabels(
             f"none of the {len(lost)} segmentations and structure sets is of an image in the tree ({lost[0]} ...)",
             remedy="copy the image series that they were drawn on into the tree",
         )

@@ -126,7 +126,8 @@ def test_nothing_runs_out_of_the_screen_and_writing_is_large_enough(browser: Any
     with Visit(browser, page_file, width) as visit:
         wide = visit.page.evaluate(
             """() => [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll') &&
-            e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
+            e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+            .map(e => e.outerHTML.slice(0, 80))"""
         )
         assert wide == []
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -145,7 +146,8 @@ def test_writing_stands_out_from_its_ground(browser: Any, page_file: Path, schem
             """() => [...document.querySelectorAll('h1, h2, h3, p, li, td, th, dt, dd, figcaption, summary, .badge, a')]
             .filter(e => e.textContent.trim()).map(e => { let ground = e; while (ground &&
             getComputedStyle(ground).backgroundColor.endsWith(', 0)')) ground = ground.parentElement;
-            return [getComputedStyle(e).color, getComputedStyle(ground || document.body).backgroundColor, e.outerHTML.slice(0, 60)]; })"""
+            return [getComputedStyle(e).color, getComputedStyle(ground || document.body).backgroundColor,
+            e.outerHTML.slice(0, 60)]; })"""
         )
         weak = {what for ink, ground, what in pairs if _contrast(ink, ground) < 4.5}
         assert weak == set()

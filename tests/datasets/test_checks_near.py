@@ -53,8 +53,9 @@ def save(image: Image, folder: Path, name: str) -> Record:
     return Record(name=name, images={"image": ImageRef(path=f"{name}.nii.gz")}, patient=name, target=0)
 
 
+@pytest.mark.slow
 def test_drawn_radiographs_of_different_patients_are_no_copies(tmp_path: Path) -> None:
-    write("chest-xray", tmp_path / "xray", cases=4, seed=1)
+    write("chest-xray", tmp_path / "xray", cases=24, seed=1)
     assert near_duplicates(evidence_of(open_dataset(tmp_path / "xray"))) == ()
 
 

@@ -29,8 +29,8 @@ Measured as the median: 0.98 in heart MR, 0.33 in hippocampi, whose border is da
 _NEAR = 2
 """Steps (sixteenths of a mask) within which its place counts as where it lies: outlines are drawn a bit in or out."""
 _LESS = 0.35
-"""Share of the highest contrast that may be missing there. Measured: 0.77 at a heart whose masks lie 14 pixels aside, at
-most 0.05 at 29 others."""
+"""Share of the highest contrast that may be missing there. Measured: 0.77 at a heart whose masks lie 14 pixels aside,
+at most 0.05 at 29 others."""
 _AWAY = 3.0
 """Steps by which a mask must fit better elsewhere."""
 _TOP = 0.9

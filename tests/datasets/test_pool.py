@@ -242,7 +242,7 @@ def test_processes_end_when_their_parent_is_killed(tmp_path):
 
 def test_processes_that_do_not_start_are_said(monkeypatch):
     monkeypatch.setattr("osler.datasets.pool_process._SCRIPT", Path("/nowhere.py"))
-    with StudyPool(square, processes=2) as pool, pytest.raises(OslerError, match="do not start.*exit code 2"):
+    with StudyPool(square, processes=2) as pool, pytest.raises(OslerError, match=r"do not start.*exit code 2"):
         list(pool.map(range(3)))
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.facts import CaseFacts, look
+from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import ChannelStatistics, Fingerprint, LabelStatistics
 from osler.datasets.manifest import Record
-from osler.datasets.parallel import in_threads
-from osler.errors import GridMismatch, StudyError, TooFew, UsageError
+from osler.datasets.survey import look_at_all
+from osler.errors import TooFew
 from osler.progress import CancelToken, Progress, Silent
 from osler.studies.geometry import Array
 
@@ -44,7 +44,7 @@ def measure(
         limit: cases whose intensities are sampled (seeded).
         progress: gets the stage "measure", in cases.
         cancel: looked at between cases.
-        workers: threads; 0 takes one per processor, at most 4.
+        workers: threads or processes; 0 takes one per processor, at most 4.
 
     Raises:
         TooFew: when no case can be used.
@@ -56,23 +56,10 @@ def measure(
         progress.say(f"measured on {len(read)} of {len(records)} training cases, drawn at random (seeded)")
     sampled = {record.name for record in choose(read, limit)}
 
-    def work(record: Record) -> CaseFacts | str:
-        try:
-            return look(dataset, record, intensities=record.name in sampled)
-        except (StudyError, GridMismatch, UsageError) as error:
-            return str(error)
-
-    facts: list[CaseFacts] = []
-    unreadable: list[tuple[str, str]] = []
-    progress.start("measure", len(read), "cases")
-    for record, result in zip(read, in_threads(work, read, workers=workers, cancel=cancel), strict=True):
-        progress.advance("measure", 1, record.name)
-        if isinstance(result, str):
-            unreadable.append((record.name, result))
-        else:
-            facts.append(result)
-    progress.finish("measure")
-    return fingerprint_of(dataset, records, facts, unreadable)
+    facts, errors = look_at_all(
+        dataset, read, "measure", sampled=sampled, progress=progress, workers=workers, cancel=cancel
+    )
+    return fingerprint_of(dataset, records, facts, [(name, str(error)) for name, error in errors.items()])
 
 
 def choose(records: Sequence[Record], count: int) -> list[Record]:

@@ -2,12 +2,13 @@
 
 What it promises:
 
-- **A process that dies** (killed, out of memory, a crash in C code), or takes longer than the limit, is noticed at once.
+- **A process that dies** (killed, out of memory, a crash in C code) or takes longer than the limit is noticed at once.
   The study that it worked on is named, and tried once more alone: in a fresh process, while no other works, with all
-  the memory that they share otherwise. If that fails too, an ``Unreadable`` that says how stands in its place among the
-  results, as for any other study that cannot be read. No other study is lost or done twice.
-- **Memory is bounded.** Each process may allocate its share of what was free; one that asks for more is told no (Linux).
-  A few results per process wait to be taken, however many studies there are. What is large the function should write.
+  the memory that they share otherwise. If that fails too, an ``Unreadable`` that says how stands in its place among
+  the results, as for any other study that cannot be read. No other study is lost or done twice.
+- **Memory is bounded.** Each process may allocate its share of what was free; one that asks for more is told no
+  (Linux). A few results per process wait to be taken, however many studies there are. What is large, the function
+  should write.
 - **The order of results** is that of the items, whichever process did what.
 - **Stopping.** A cancelled or abandoned pool ends its processes at once; Ctrl-C in a terminal reaches the parent alone.
   When the parent itself is killed, its processes end within a second.
@@ -17,8 +18,8 @@ Going on after a kill is the function's affair: it should write each study whole
 
 Processes are started afresh by ``subprocess``. A fork would copy locks that other threads hold (BLAS, torch), and
 ``multiprocessing``'s spawn and forkserver run the user's script again in every process, which a script without
-``if __name__ == "__main__"`` does not survive. ``concurrent.futures`` and joblib (loky) fail every outstanding task when
-one process dies and do not say whose fault it was; pebble, which does, is under the LGPL.
+``if __name__ == "__main__"`` does not survive. ``concurrent.futures`` and joblib (loky) fail every outstanding task
+when one process dies and do not say whose fault it was; pebble, which does, is under the LGPL.
 """
 
 from __future__ import annotations

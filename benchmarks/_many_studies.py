@@ -1,4 +1,4 @@
-"""Data sets of any number of studies, each different, made from real ones: written once into the work folder and kept."""
+"""Data sets of any number of studies, made from real ones, no two alike: written once into the work folder and kept."""
 
 from __future__ import annotations
 

@@ -216,13 +216,13 @@ def _symmetry(thumbnails: Sequence[Array]) -> tuple[float, ...]:
     """See ``Fingerprint``; () for fewer than two studies."""
     if len(thumbnails) < 2:
         return ()
-    stack = np.stack(thumbnails).astype(np.float64)  # (cases, 16, 16[, 16])
-    spread = float(np.sqrt(stack.var(axis=0, ddof=1).sum()))
+    stack = np.stack(thumbnails)  # (cases, 16, 16[, 16]) float32
+    spread = float(np.sqrt(stack.var(axis=0, ddof=1, dtype=np.float64).sum()))
     result = []
     for axis in range(1, stack.ndim):
         differences = stack - np.flip(stack, axis)
         # Few studies differ from their mirror image by chance: what chance explains is taken off.
-        chance = differences.var(axis=0, ddof=1).sum() / len(stack)
-        apart = max(0.0, float((differences.mean(axis=0) ** 2).sum() - chance))
+        chance = differences.var(axis=0, ddof=1, dtype=np.float64).sum() / len(stack)
+        apart = max(0.0, float((differences.mean(axis=0, dtype=np.float64) ** 2).sum() - chance))
         result.append(float(np.sqrt(apart)) / spread if spread > 0 else 0.0)
     return tuple(result)

@@ -28,7 +28,6 @@ from osler.datasets.parts import (
     open_array,
     read_points,
     read_rows,
-    read_sample,
     write_part,
 )
 from osler.datasets.plan import Plan
@@ -39,12 +38,12 @@ from osler.studies.geometry import Array
 
 __all__ = ["POINTS_PER_CLASS", "PreparedStore", "Sliceable"]
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 POINTS_PER_CLASS = 2000
 _SMALL = 1 << 20
 """Bytes up to which a prepared case is read whole and goes into a pack with others."""
-_PACK = 64
-"""Cases in a pack at most: 64 MB are prepared before they are safe on disk."""
+_PACK, _PACK_BYTES = 64, 1 << 23
+"""Cases in a pack at most, and bytes from which it is written: so much is prepared before it is safe on disk."""
 
 _Each = Callable[[Iterable[tuple[Record, str]]], Iterator[Sample | Row | OslerError]]
 
@@ -221,16 +220,16 @@ class _Block:
 
     Args:
         digests: identity of each record whose files are there, by name.
-        pack: digest of the pack that holds the small cases.
+        pack: names the packs of its small cases, with their number.
+        packs: how many of them there are.
         found: the rows on disk, by digest.
-        packed: those of them that lie in the pack.
         todo: the records to prepare.
     """
 
     digests: dict[str, str]
     pack: str
+    packs: int
     found: dict[str, Row]
-    packed: list[Row]
     todo: list[Record]
 
 
@@ -270,7 +269,7 @@ class _Prepare:
 
 
 class _Builder:
-    """Fills ``rows`` and ``refused`` block by block: the small cases of a block become one pack, each large one its
+    """Fills ``rows`` and ``refused`` block by block: the small cases of a block become packs, each large one its
     own part."""
 
     def __init__(self, dataset: Dataset, plan: Plan, folder: Path) -> None:
@@ -284,31 +283,42 @@ class _Builder:
         """What is there already."""
         digests = self._digests(block)
         pack = _sha(*sorted(digests.values()))
-        found = {row.digest: row for row in read_rows(self.folder, pack)}
-        packed = list(found.values())
+        found: dict[str, Row] = {}
+        packs = 0
+        while rows := read_rows(self.folder, f"{pack}-{packs}"):
+            found |= {row.digest: row for row in rows}
+            packs += 1
         for digest in set(digests.values()) - set(found):
             found |= {row.digest: row for row in read_rows(self.folder, digest)}
         todo = [record for record in block if record.name in digests and digests[record.name] not in found]
-        return _Block(digests, pack, found, packed, todo)
+        return _Block(digests, pack, packs, found, todo)
 
     def add(self, block: _Block, each: _Each, progress: Progress) -> None:
-        """Prepare what is to do, with the ``map`` of ``over_studies``; the small cases are safe when all are done."""
+        """Prepare what is to do, with the ``map`` of ``over_studies``."""
         jobs = [(record, block.digests[record.name]) for record in block.todo]
         small: list[Sample] = []
         for (record, digest), result in zip(jobs, each(jobs), strict=True):
             progress.advance("prepare", 1, record.name)
             if isinstance(result, OslerError):
                 self.refused[record.name] = str(result)
-            elif isinstance(result, Sample):
-                small.append(result)
-            else:
+            elif isinstance(result, Row):
                 block.found[digest] = result
-        if small:  # a pack is written whole
-            small += [read_sample(self.folder, row) for row in block.packed]
-            block.found |= {row.digest: row for row in write_part(self.folder, block.pack, small, pack=True)}
+            else:
+                small.append(result)
+                if sum(sample.array.nbytes for sample in small) >= _PACK_BYTES:
+                    self._write_pack(block, small)
+        if small:
+            self._write_pack(block, small)
         for name, digest in block.digests.items():
             if name not in self.refused:
                 self.rows[name] = block.found[digest]
+
+    def _write_pack(self, block: _Block, small: list[Sample]) -> None:
+        """Write the small cases and let go of them."""
+        rows = write_part(self.folder, f"{block.pack}-{block.packs}", small, pack=True)
+        block.found |= {row.digest: row for row in rows}
+        block.packs += 1
+        small.clear()
 
     def _digests(self, block: Sequence[Record]) -> dict[str, str]:
         """Identity of each record's content by name; a record whose files are not there is refused."""

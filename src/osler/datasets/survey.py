@@ -23,7 +23,7 @@ class _Look:
     dataset: Dataset
     inspecting: bool
 
-    def __call__(self, job: tuple[Record, bool]) -> CaseFacts:
+    def __call__(self, job: tuple[Record, int]) -> CaseFacts:
         record, intensities = job
         return look(self.dataset, record, intensities=intensities, digest=self.inspecting, inspecting=self.inspecting)
 
@@ -61,7 +61,7 @@ def look_at_all(
     """
     facts: list[CaseFacts] = []
     errors: dict[str, OslerError] = {}
-    jobs = [(record, record.name in sampled) for record in records]
+    jobs = [(record, len(sampled) if record.name in sampled else 0) for record in records]
     with over_studies(
         _Look(dataset.with_records(()), inspecting),
         seconds=seconds_for(dataset.manifest.root, records, inspecting=inspecting),

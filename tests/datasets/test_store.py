@@ -245,7 +245,7 @@ def test_small_cases_share_files(thumbnails, tmp_path):
 
 def test_a_pack_is_written_as_soon_as_it_is_large_and_found_again(volumes, tmp_path, monkeypatch):
     whole, _ = build(volumes, a_plan(SPACING), tmp_path / "whole")
-    monkeypatch.setattr(store, "_PACK_BYTES", 10_000)
+    monkeypatch.setattr(store, "_PACK_BYTES", 8_000)
     built, _ = build(volumes, a_plan(SPACING), tmp_path / "s")
     assert len(list(built.folder.glob("*-*.json"))) == 3  # of two, two and one small case
     again, prepared = build(volumes, a_plan(SPACING), tmp_path / "s")

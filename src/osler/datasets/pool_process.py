@@ -20,7 +20,7 @@ __all__ = ["PoolProcess", "Task", "memory_for_processes"]
 
 _SCRIPT = Path(__file__).with_name("pool_worker.py")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_START_S = 120.0
+_START_S = 600.0
 _SHARE = 0.8
 """Of the memory that is free, what the processes may take; the rest is for the parent and the system's cache."""
 _UNKNOWN = 4 << 30

@@ -42,7 +42,7 @@ STORE_VERSION = 2
 POINTS_PER_CLASS = 2000
 _SMALL = 1 << 20
 """Bytes up to which a prepared case is read whole and goes into a pack with others."""
-_PACK, _PACK_BYTES = 64, 1 << 23
+_PACK, _PACK_BYTES = 64, 1 << 22
 """Cases in a pack at most, and bytes from which it is written: so much is prepared before it is safe on disk."""
 
 _Each = Callable[[Iterable[tuple[Record, str]]], Iterator[Sample | Row | OslerError]]

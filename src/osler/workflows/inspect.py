@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from osler.datasets.checks.unlabelled import likely_masks
 from osler.datasets.dataset import Dataset
 from osler.datasets.distributions import distributions_of
-from osler.datasets.facts import CaseFacts, look
+from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.inspection import BUDGET_S, CleaningReport, Inspection, study_rows
 from osler.datasets.labels import LabelSet
@@ -19,7 +19,6 @@ from osler.datasets.layouts import list_dataset
 from osler.datasets.layouts.files import reference
 from osler.datasets.manifest import Manifest, Record
 from osler.datasets.measure import choose, fingerprint_of
-from osler.datasets.parallel import in_threads
 from osler.datasets.plan import Plan, TaskName
 from osler.datasets.planner import make_plan
 from osler.datasets.problem import Problem
@@ -32,15 +31,13 @@ from osler.datasets.problems import (
     rank_quality,
 )
 from osler.datasets.signal_inspection import SignalInspection
+from osler.datasets.survey import look_at_all
 from osler.errors import (
     DatasetError,
-    GridMismatch,
     NoLabels,
-    OslerError,
     OutputExists,
     PlanError,
     StorageError,
-    StudyError,
     TooFew,
     UnknownLayout,
     UsageError,
@@ -254,24 +251,11 @@ def _read(
     training = [record for record in dataset.records if record.split in (None, "train")]
     sampled = {record.name for record in choose(training, _INTENSITIES)}
 
-    def work(record: Record) -> CaseFacts | OslerError:
-        try:
-            return look(dataset, record, intensities=record.name in sampled, digest=True, inspecting=True)
-        except (StudyError, GridMismatch, UsageError) as error:
-            return error
-
-    facts: list[CaseFacts] = []
-    unreadable: dict[str, str] = {}
-    kinds: dict[str, str] = {}
-    progress.start("inspect", len(dataset), "cases")
-    for record, result in zip(dataset.records, in_threads(work, dataset.records, cancel=cancel), strict=True):
-        progress.advance("inspect", 1, record.name)
-        if isinstance(result, OslerError):
-            unreadable[record.name], kinds[record.name] = str(result), type(result).__name__
-        else:
-            facts.append(result)
-    progress.finish("inspect")
-    return facts, unreadable, kinds
+    facts, errors = look_at_all(
+        dataset, dataset.records, "inspect", sampled=sampled, progress=progress, inspecting=True, cancel=cancel
+    )
+    kinds = {name: type(error).__name__ for name, error in errors.items()}
+    return facts, {name: str(error) for name, error in errors.items()}, kinds
 
 
 def _plan(

@@ -71,7 +71,9 @@ class _Views:
         self._large = {place: min(evidence.facts_of[names[place]].shape[:2]) >= _LARGE for place in members}
         self.learned = len(members) >= _FEWEST
         stack = np.stack(list(self._views.values()))  # uint8
-        self._mean = stack.mean(axis=0, dtype=np.float64).astype(np.float32) if self.learned else np.float32(0)
+        self._mean: Array = np.zeros(stack.shape[1:], np.float32)
+        if self.learned:
+            self._mean += stack.mean(axis=0, dtype=np.float64).astype(np.float32)
         self._directions = _directions(stack, self._mean) if self.learned else np.zeros((stack[0].size, 0))
 
     def confirm(self, one: int, other: int, *, close: bool) -> bool:

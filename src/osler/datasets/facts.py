@@ -192,6 +192,13 @@ def _values(array: Array) -> set[int]:
 def _extents(mask: Array, order: tuple[int, ...]) -> dict[int, Extent]:
     from scipy.ndimage import find_objects
 
+    if mask.dtype == np.uint8:  # counting is faster than sorting
+        counts, boxes = np.bincount(mask.reshape(-1)), find_objects(mask)
+        present = (np.flatnonzero(counts[1:]) + 1).tolist()
+        return {
+            n: Extent(int(counts[n]), tuple(boxes[n - 1][a].stop - boxes[n - 1][a].start for a in order))
+            for n in present
+        }
     values, counts = np.unique(mask, return_counts=True)
     ranked = np.searchsorted(values, mask).astype(np.int32) + 1  # find_objects leaves out 0
     boxes = find_objects(ranked, max_label=len(values))

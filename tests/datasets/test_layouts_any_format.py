@@ -253,3 +253,12 @@ def test_signals_beside_images_are_no_cases(shared, tmp_path):
 def test_an_inspection_of_dicom_without_labels_knows_the_patient(shared):
     found = inspect(shared / "brain-mr-dicom")
     assert (found.cases, found.patients) == (2, 1)
+
+
+def test_a_link_to_a_folder_above_has_an_end_and_other_links_are_followed(tmp_path):
+    for n in range(4):
+        picture(tmp_path / f"d/{'ab'[n % 2]}/x{n}.png")
+    picture(tmp_path / "elsewhere/y.png")
+    (tmp_path / "d/a/round").symlink_to(tmp_path / "d", target_is_directory=True)
+    (tmp_path / "d/b/more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert [record.name for record in open_dataset(tmp_path / "d")] == ["x0", "x2", "more-y", "x1", "x3"]

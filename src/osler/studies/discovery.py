@@ -18,7 +18,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osler.errors import PathNotFound, UsageError
-from osler.studies.files import dicom_places, holds_signal, kind_of_file
+from osler.studies.files import dicom_places, holds_signal, kind_of_file, walk
 from osler.studies.formats import read_image, signal_format, sniff, wfdb
 from osler.studies.formats.base import stem_of
 from osler.studies.formats.dicom_index import DicomIndex, index_files, index_folder
@@ -93,10 +92,8 @@ def find_signals(folder: Path) -> tuple[Path, ...]:
     Headers that another one in their folder lists as its segments are parts of that.
     """
     found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = [Path(parent) / name for name in sorted(names) if not name.startswith(".")]
-        signals = [file for file in here if holds_signal(file)]
+    for _, files in walk(folder):
+        signals = [file for file in files if holds_signal(file)]
         parts = {part for file in signals if wfdb.sniff(file) for part in wfdb.segments_of(file)}
         found += [file for file in signals if file not in parts]
     return tuple(found)

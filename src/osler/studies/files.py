@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from osler.studies.formats import FORMATS, SIGNAL_FORMATS, dicom, sniff
 from osler.studies.formats.base import stem_of
 from osler.studies.formats.dicom_index import DicomImage, DicomIndex, DicomSeries
 
-__all__ = ["DicomPlace", "FileKind", "dicom_places", "holds_signal", "image_suffix", "kind_of_file"]
+__all__ = ["DicomPlace", "FileKind", "dicom_places", "holds_signal", "image_suffix", "kind_of_file", "walk"]
 
 FileKind = Literal["image", "dicom", "signal", ""]
 
@@ -76,6 +76,21 @@ def kind_of_file(path: Path) -> FileKind:
 def holds_signal(path: Path) -> bool:
     """Whether a file is a recording: WFDB header, EDF, BDF, DICOM waveform."""
     return path.is_file() and any(one.sniff(path) for one in SIGNAL_FORMATS)
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Every folder from ``folder`` down with its files, without hidden ones and what archives leave behind.
+
+    Links are followed, but not one that leads to a folder above it: that has no end.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and _ends(here / name))
+        yield here, [path for name in sorted(names) if not name.startswith(".") and (path := here / name).is_file()]
+
+
+def _ends(folder: Path) -> bool:
+    return not folder.is_symlink() or not folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def dicom_places(index: DicomIndex) -> dict[Path, list[DicomPlace]]:

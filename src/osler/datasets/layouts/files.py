@@ -5,7 +5,6 @@ What is an image is for ``studies.files`` to say, so that every layout takes eve
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from osler.datasets.manifest import ImageRef, Split
 from osler.errors import DatasetError
-from osler.studies.files import dicom_places, image_suffix, kind_of_file
+from osler.studies.files import dicom_places, image_suffix, kind_of_file, walk
 from osler.studies.formats import label_format
 from osler.studies.formats.dicom_index import index_files
 
@@ -117,16 +116,7 @@ def is_series_folder(folder: Path) -> bool:
 
 
 def _walk(folder: Path) -> Iterable[tuple[Path, list[Path]]]:
-    seen = set()
-    for parent, folders, _ in os.walk(folder, followlinks=True):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:  # links in circles have no end
-            folders[:] = []
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = [f for f in folders if not f.startswith((".", "__MACOSX"))]
-        here = Path(parent)
-        yield here, [p for p in visible(here) if p.is_file()]
+    return ((here, [file for file in files if file.name not in _LITTER]) for here, files in walk(folder))
 
 
 def has_images(folder: Path) -> bool:

@@ -20,7 +20,7 @@ from osler.datasets.layouts.patients import apply_pattern
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, StudyError
 from osler.studies.discovery import find_signals
-from osler.studies.files import holds_signal, kind_of_file
+from osler.studies.files import holds_signal, kind_of_file, walk
 from osler.studies.formats import dicom_waveform, edf, read_signals, signal_format, wfdb
 from osler.studies.formats.base import stem_of
 from osler.studies.study import Signal
@@ -116,13 +116,7 @@ def _likely(folder: Path) -> list[Path]:
 
 
 def _holds_image(path: Path) -> bool:
-    for parent, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in (Path(parent) / name for name in names):
-            kind = kind_of_file(file)
-            if kind == "image" or (kind == "dicom" and not holds_signal(file)):
-                return True
-    return False
+    return any(kind_of_file(file) in ("image", "dicom") for _, files in walk(path) for file in files)
 
 
 def read(path: Path, task: TaskName | None) -> NoReturn:

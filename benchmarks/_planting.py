@@ -23,6 +23,8 @@ from osler.studies.phantoms.dicom_series import write_ct_series
 __all__ = ["Planted", "heart_pictures", "mammograms", "radiographs", "series", "sided_lungs", "volumes"]
 
 EACH = 6
+_ASIDE = "SC-N-06"
+"""The patient of cardiac-mr whose masks lie aside as published."""
 _ELSEWHERE = ("mirrored", "upside down", "shrunken", "bias field")
 """Heart slices lie, vary and are shaded (surface coils) so that these cannot be told; the volumes get them."""
 
@@ -116,8 +118,20 @@ def heart_pictures(folder: Path) -> Planted:
                 Picture.open(next(sources)).convert("L").resize(grey.shape[::-1]).save(image)
             else:
                 _damage(fault, image, mask, grey)
+    _move_masks(planted, patients)
     planted.studies = len(names)
     return planted
+
+
+def _move_masks(planted: Planted, patients: Mapping[str, str]) -> None:
+    """All masks of one patient 11 pixels aside; those of another lie aside as published."""
+    chosen = str(np.random.default_rng(7).choice(sorted(set(patients.values()) - {_ASIDE})))
+    for name, patient in patients.items():
+        if patient in (chosen, _ASIDE):
+            planted.plant("mask aside", name)
+        if patient == chosen:
+            mask = planted.path / "labelsTr" / f"{name}.png"
+            Picture.fromarray(np.roll(np.asarray(Picture.open(mask)), (-7, 9), axis=(0, 1))).save(mask)
 
 
 def _damage(fault: str, image: Path, mask: Path, grey: Array) -> None:
@@ -380,13 +394,14 @@ def _write_mammogram(path: Path, pixels: Array, side: str, patient: str, modalit
 
 
 def sided_lungs(folder: Path) -> Planted:
-    """48 chest CT phantoms, NIfTI, with the left and the right lung as labels."""
+    """48 chest CT phantoms, NIfTI, with the left and the right lung as labels; four masks lie 5 voxels aside."""
     rng = np.random.default_rng(4)
     planted = Planted("lungs", folder)
     folder.mkdir(parents=True)
     (folder / "labels.json").write_text(json.dumps({"1": "left lung", "2": "right lung"}))
     wrong = rng.permutation(48)
     swapped, mirrored = set(wrong[:EACH].tolist()), set(wrong[EACH : EACH + 4].tolist())
+    aside = set(wrong[EACH + 4 : EACH + 8].tolist())
     rows = []
     for number in range(48):
         phantom = make(100 + number, size=(40, 40, 20))
@@ -398,6 +413,9 @@ def sided_lungs(folder: Path) -> Planted:
         if number in swapped:
             sides = np.where(sides > 0, 3 - sides, 0).astype(np.uint8)
             planted.plant("labels swapped", f"v{number:02d}_image")
+        if number in aside:
+            sides = np.pad(sides, ((0, 0), (5, 0), (0, 0)))[:, :-5]
+            planted.plant("mask aside", f"v{number:02d}_image")
         if number in mirrored:  # the header says left where the voxels show right
             affine = np.diag([-1.0, 1, 1, 1]) @ affine
             planted.plant("mirrored header", f"v{number:02d}_image")

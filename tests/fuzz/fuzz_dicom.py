@@ -19,8 +19,9 @@ from osler.studies.formats import read_image, read_labels
 from osler.studies.image import Image
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "studies")]
-from dicom_label_samples import write_rtstruct, write_seg, write_series  # noqa: E402
 from dicom_samples import make_slice, save  # noqa: E402
+
+from dicom_label_samples import write_rtstruct, write_seg, write_series  # noqa: E402
 
 __all__ = ["DICOM", "RTSTRUCT", "SEG"]
 

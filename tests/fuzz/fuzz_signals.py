@@ -89,7 +89,7 @@ def _edf_file(signals: Sequence[tuple[str, int, bytes]], records: int, kind: str
     )  # fmt: skip
     head = f"{'0':8}{'X M 01-JAN-1970 ' + PLANTED:80}{'Startdate':80}01.01.2012.00.00{256 * (len(signals) + 1):<8}{kind:44}"
     head += f"{records:<8}{'1':8}{len(signals):<4}"
-    body = "".join(f"{str(cell):{width}}" for width, cells in columns for cell in cells)
+    body = "".join(f"{cell!s:{width}}" for width, cells in columns for cell in cells)
     return (head + body).encode("latin-1") + b"".join(data for _, _, data in signals) * records
 
 

@@ -19,8 +19,9 @@ from fuzz_judge import PLANTED, Call
 from fuzz_targets import Target
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "studies")]
-import layout_samples as samples  # noqa: E402
 from dicom_samples import make_slice, save  # noqa: E402
+
+import layout_samples as samples  # noqa: E402
 
 __all__ = ["LAYOUTS", "STUDIES"]
 

@@ -153,9 +153,9 @@ def _parse(path: Path, content: Any) -> CocoFile:
     categories = {int(one["id"]) + shift: str(one["name"]) for one in content["categories"]}
     if not all(0 < value <= _HIGHEST for value in categories):
         raise ValueError(f"a category whose id is not from 0 to {_HIGHEST}")
-    for image in images.values():
-        if min(image.width, image.height) < 1 or image.width * image.height > _MOST_PIXELS:
-            raise ValueError(f"the size {image.width}×{image.height} of {image.file_name[:100]}")
+    for listed in images.values():
+        if min(listed.width, listed.height) < 1 or listed.width * listed.height > _MOST_PIXELS:
+            raise ValueError(f"the size {listed.width}×{listed.height} of {listed.file_name[:100]}")
     shapes: dict[str, list[tuple[int, Any]]] = defaultdict(list)
     boxes: dict[str, list[int]] = defaultdict(list)
     for one in content["annotations"]:

@@ -1,6 +1,7 @@
 """Medical Segmentation Decathlon: ``dataset.json`` with a ``training`` list of images and labels.
 
-Several modalities lie as the fourth axis of one file; each becomes a channel with the name that dataset.json gives it.
+An entry may be of any format that is read, a folder of one DICOM series too. Several modalities lie as the
+fourth axis of one file; each becomes a channel with the name that dataset.json gives it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
+from osler.studies.files import kind_of_file
 
 __all__ = ["NAME", "NEEDS", "modality_of", "read", "read_json", "sniff"]
 
@@ -68,7 +70,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     content = read_json(path / "dataset.json")
     pairs = [_pair(path, entry) for entry in content["training"]]
     refuse_lossy([mask for _, mask in pairs])
-    names = short_names([image.name[: -len(image_suffix(image.name))] for image, _ in pairs])
+    names = short_names([image.name[: -len(image_suffix(image.name)) or None] for image, _ in pairs])
     modalities = _modalities(content)
     records = tuple(
         Record(name=name, images=_channels(reference(image, path), modalities), mask=reference(mask, path))
@@ -104,11 +106,17 @@ def _pair(folder: Path, entry: Any) -> tuple[Path, Path]:
     if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
         raise NoLabels(f"dataset.json lists {entry!r} without a label", remedy="list image and label of each case")
     found = [folder / str(entry[key]).removeprefix("./") for key in ("image", "label")]
-    missing = [p for p in found if not image_suffix(p.name) or not p.is_file()]
+    missing = [p for p in found if not p.exists()]
     if missing:
         raise DatasetError(
             f"dataset.json lists {missing[0].relative_to(folder)}, which is not there",
             remedy="copy the missing file, or remove the case from dataset.json",
+        )
+    wrong = [p for p in found if not (p.is_dir() or kind_of_file(p) in ("image", "dicom"))]
+    if wrong:
+        raise DatasetError(
+            f"dataset.json lists {wrong[0].relative_to(folder)}, which is no image that Osler reads",
+            remedy="convert it to .nii.gz, or remove the case from dataset.json",
         )
     return found[0], found[1]
 

@@ -1,4 +1,7 @@
-"""nnU-Net: ``imagesTr`` with a file per channel (``case_0000``), ``labelsTr``, ``dataset.json`` of either version."""
+"""nnU-Net: ``imagesTr`` with a file per channel (``case_0000``), ``labelsTr``, ``dataset.json`` of either version.
+
+The files may be of any format that is read, whatever ``file_ending`` says: NIfTI, NRRD, MetaImage, PNG, TIFF ...
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts.answers import check_task
 from osler.datasets.layouts.decathlon import modality_of, read_json
-from osler.datasets.layouts.files import find_images, natural, reference, short_names
+from osler.datasets.layouts.files import Item, find_images, natural, reference, short_names
 from osler.datasets.layouts.masks import refuse_lossy
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record
@@ -33,7 +36,7 @@ def sniff(path: Path) -> str | None:
     if not (path / "imagesTr").is_dir() or not (path / "labelsTr").is_dir() or not read_json(path / "dataset.json"):
         return None
     items = find_images(path / "imagesTr")
-    masks = {item.name for item in find_images(path / "labelsTr")}
+    masks = {item.name for item in find_images(path / "labelsTr", masks=True)}
     if not all(_CHANNEL.match(item.name) for item in items) or not any(item.name[:-5] in masks for item in items):
         return None  # the Decathlon's masks have the whole names of their images
     return "dataset.json, labelsTr, and imagesTr with a file per channel (_0000)"
@@ -48,12 +51,12 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     check_task(task, ("segment",), "masks")
     content = read_json(path / "dataset.json")
     channels = _channel_names(content)
-    masks = {item.name: item.path for item in find_images(path / "labelsTr")}
-    refuse_lossy(list(masks.values()))
-    images: dict[str, dict[str, Path]] = defaultdict(dict)
+    masks = {item.name: item for item in find_images(path / "labelsTr", masks=True)}
+    refuse_lossy([item.path for item in masks.values()])
+    images: dict[str, dict[str, Item]] = defaultdict(dict)
     for item in find_images(path / "imagesTr"):
         stem, number = item.name[:-5], int(item.name[-4:])
-        images[stem][channels.get(number, f"{number:04d}")] = item.path
+        images[stem][channels.get(number, f"{number:04d}")] = item
     _check_complete(images, masks, channels)
     cases = sorted(images, key=natural)
     records = tuple(
@@ -85,7 +88,7 @@ def _channel_names(content: dict[str, Any]) -> dict[int, str]:
     return {number: f"{name} {number}" if twice else name for number, name in ordered.items()}
 
 
-def _check_complete(images: dict[str, dict[str, Path]], masks: dict[str, Path], channels: dict[int, str]) -> None:
+def _check_complete(images: dict[str, dict[str, Item]], masks: dict[str, Item], channels: dict[int, str]) -> None:
     expected = set(channels.values())
     for case, found in images.items():
         if set(found) != expected:

@@ -75,7 +75,7 @@ def check_size(path: Path, announced: int, stored: int, method: str) -> None:
 
 
 def check_bomb(path: Path, needed: int, stored: int) -> None:
-    """Refuse what needs half a gigabyte and more of memory, copies on the way included, and is next to nothing on the disk.
+    """Refuse what needs half a gigabyte of memory or more, with copies on the way, and next to nothing on the disk.
 
     Args:
         path: named in the error.

@@ -223,7 +223,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         if str(path) in error.problem:
             raise
         raise GeometryError(f"{path}: {error.problem}", remedy=error.remedy) from error
-    except (*_PARSER_ERRORS, *_errors_of_libraries()) as error:
+    except _parser_errors() as error:
         plain = _in_plain_words(error)
         reason = plain or " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         remedy = "copy or export it again" if plain else "it is damaged or something else; export it again"
@@ -238,9 +238,9 @@ def _check_file(path: Path) -> None:
         raise Unreadable(f"{path} is neither a file nor a folder", remedy="name the file itself")
 
 
-def _errors_of_libraries() -> tuple[type[Exception], ...]:
+def _parser_errors() -> tuple[type[Exception], ...]:
     loaded = ((sys.modules.get(module), name) for module, name in _OF_LIBRARIES)
-    return tuple(getattr(module, name) for module, name in loaded if hasattr(module, name))
+    return (*_PARSER_ERRORS, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
 
 
 def _in_plain_words(error: Exception) -> str:

@@ -28,7 +28,7 @@ from osler.studies.frames import Frames
 from osler.studies.geometry import LPS_TO_RAS, PICTURE_AFFINE, Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
 
 NAME: str = "metaimage"
 SUFFIXES: tuple[str, ...] = (".mha", ".mhd")
@@ -82,6 +82,19 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
     """Read the frames of a 4D file; errors as ``read``."""
     with reading(path, "a MetaImage file"):
         return _read(path).frames(start, stop, step)
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], Array | None]:
+    """Shape (I, J[, K]) and affine, from the header; the affine is None when the spacing is unknown.
+
+    Raises:
+        StudyError: as ``read``.
+    """
+    with reading(path, "a MetaImage file"):
+        fields, _ = _parse(path)
+        sizes = _sizes(fields, path)
+        affine, spacing_known, _ = _place(fields, sizes, path)
+        return sizes[:3], affine if spacing_known else None
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:

@@ -133,9 +133,8 @@ def _chosen_index(path: Path, count: int, index: int | None) -> int:
     if index is None and count == 1:
         return 0
     if index is None or not 0 <= index < count:
-        raise UsageError(
-            f"{path} holds {count} images and image {index} was asked for", remedy=f"choose one from 0 to {count - 1}"
-        )
+        asked = "none was named" if index is None else f"image {index} was asked for"
+        raise UsageError(f"{path} holds {count} images and {asked}", remedy=f"choose one from 0 to {count - 1}")
     return index
 
 

@@ -30,7 +30,7 @@ from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
 
 NAME: str = "nrrd"
 SUFFIXES: tuple[str, ...] = (".nrrd", ".nhdr")
@@ -84,6 +84,21 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
     """Read the frames of a list or time axis; errors as ``read``."""
     with reading(path, "an NRRD file"):
         return _read(path).frames(start, stop, step)
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], Array | None]:
+    """Shape (I, J[, K]) and affine, from the header; the affine is None when the spacing is unknown.
+
+    Raises:
+        StudyError: as ``read``.
+    """
+    with reading(path, "an NRRD file"):
+        with path.open("rb") as file:
+            fields = parse(file, path)
+        sizes = sizes_of(fields, path)
+        axes = axes_of(fields, sizes, path)
+        place = place_of(fields, sizes, axes, path)
+        return tuple(sizes[axis] for axis in axes.spatial), place.affine if place.spacing_known else None
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:

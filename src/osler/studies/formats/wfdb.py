@@ -29,7 +29,17 @@ from osler.studies.formats.base import has_suffix, reading
 from osler.studies.geometry import Array
 from osler.studies.study import Signal
 
-__all__ = ["NAME", "SUFFIXES", "Annotations", "read_annotations", "read_signals", "sniff"]
+__all__ = [
+    "NAME",
+    "SUFFIXES",
+    "Annotations",
+    "rate_of",
+    "read_annotations",
+    "read_facts",
+    "read_signals",
+    "segments_of",
+    "sniff",
+]
 
 NAME: str = "wfdb"
 SUFFIXES: tuple[str, ...] = (".hea",)
@@ -72,6 +82,44 @@ def read_signals(path: Path) -> Mapping[str, Signal]:
         header = parse(path)
         leads = _segmented(header, path) if header.segments else _leads(header, path)
         return grouped(leads)
+
+
+def rate_of(path: str | Path) -> float:
+    """The frames per second that annotations count in.
+
+    Raises:
+        Unreadable: when the header is damaged.
+    """
+    path = Path(path)
+    with reading(path, "a WFDB record"):
+        return parse(path).rate_hz
+
+
+def read_facts(path: str | Path) -> tuple[tuple[str, ...], tuple[float, ...], float]:
+    """Leads, their rates (each once, Hz) and the length in seconds (0 when the header does not say), without samples.
+
+    Raises:
+        Unreadable: when the header, or that of a segment, is damaged or not there.
+    """
+    path = Path(path)
+    with reading(path, "a WFDB record"):
+        header = parse(path)
+        parts = [header] if not header.segments else [parse(_bytes.beside(path, one.name)) for one in segments_of(path)]
+    channels = [(one.name, part.rate_hz * one.per_frame) for part in parts for one in part.channels]
+    samples = header.samples or sum(length for _, length in header.segments)
+    leads = tuple(dict.fromkeys(name for name, _ in channels))
+    return leads, tuple(sorted({rate for _, rate in channels})), samples / header.rate_hz
+
+
+def segments_of(path: str | Path) -> tuple[Path, ...]:
+    """The headers that a record of several segments is made of; none for any other, and for a damaged one."""
+    path = Path(path)
+    try:
+        with reading(path, "a WFDB record"):
+            names = [name for name, _ in parse(path).segments if name != "~"]
+    except Unreadable:
+        return ()
+    return tuple(path.with_name(f"{name}.hea") for name in names)
 
 
 def read_annotations(path: str | Path) -> Annotations:

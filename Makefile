@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: help install demo test test-slow check bench wheelhouse clean
+.PHONY: help install demo test test-slow fuzz check bench wheelhouse clean
 
 help:
 	@echo "make demo        the whole way on a phantom, in under 5 minutes"
 	@echo "make test        tests with the coverage floor (make test-slow adds those that take minutes)"
+	@echo "make fuzz        damaged files for every reader: COUNT=10000 SEED=0 FORMAT=dicom (all without it) START=0"
 	@echo "make check       lint, format, types, layers"
 	@echo "make bench       every benchmark, one after another, into benchmarks/results"
 	@echo "make wheelhouse  everything to install Osler without a network, into wheelhouse/"
@@ -31,6 +32,14 @@ test: install
 
 test-slow: install
 	$(BIN)/pytest -m slow
+
+# Interrupting it prints what there is until then; inputs that fail are kept in fuzz-failures.
+COUNT ?= 10000
+SEED ?= 0
+START ?= 0
+FORMAT ?=
+fuzz: install
+	$(BIN)/python tests/fuzz/fuzz_run.py --count $(COUNT) --seed $(SEED) --start $(START) $(FORMAT:%=--format %)
 
 check: install
 	$(BIN)/ruff check .

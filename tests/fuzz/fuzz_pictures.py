@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, TIFF, slides, GIF, MP4 and NPZ: seeds, and damage to their chunks, markers, tags, boxes and members."""
+"""PNG, JPEG, BMP, TIFF, slides, GIF, MP4 and NPZ: seeds, and damage to chunks, markers, tags, boxes and members."""
 
 from __future__ import annotations
 
@@ -290,7 +290,8 @@ def _clip_field(path: Path, rng: Random) -> str:
         starts = [6, 8, *(n + 5 for n in range(13, len(data) - 10) if data[n] == 0x2C)]
         place, raw = rng.choice(starts), struct.pack("<H", min(rng.choice(_LENGTHS), 65535))
     else:
-        kinds = (b"stsz", b"stco", b"stsc", b"stts", b"mvhd", b"mdhd", b"tkhd", b"avc1", b"avcC", b"mp4v", b"esds", b"elst",
+        kinds = (b"stsz", b"stco", b"stsc", b"stts", b"mvhd", b"mdhd", b"tkhd", b"avc1", b"avcC", b"mp4v", b"esds",
+        b"elst",
                  b"trun", b"idx1", b"avih", b"strh", b"strf", b"moov", b"trak", b"mdat", b"ctts", b"stss")  # fmt: skip
         starts = [data.find(kind) for kind in kinds if kind in data] or [0]
         place = max(0, rng.choice(starts) - 4 + 4 * rng.randrange(12) + rng.choice((0, 0, 2)))
@@ -326,7 +327,8 @@ def _npz_calls(path: Path) -> Iterator[tuple[str, Call]]:
 
 
 _SHAPES = ("(1, 5, 6)", "(100000, 100000, 100000)", "(-1, 5, 6)", "(1, 9000, 9000)", "()", "(0, 5, 6)", "(1,) * 9", "5",
-           "(" * 500, "(2**70, 1, 1)", "(99999999999999999999999999, 1, 1)", "(1, 5, 6, 7, 8, 9)", "(True, 5, 6)")  # fmt: skip
+           "(" * 500, "(2**70, 1, 1)", "(99999999999999999999999999, 1, 1)", "(1, 5, 6, 7, 8, 9)", "(True, 5,
+           6)")  # fmt: skip
 _DESCRS = (
     "'|u1'",
     "'|O'",

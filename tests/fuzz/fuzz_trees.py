@@ -257,7 +257,7 @@ def _layout_seeds(folder: Path) -> Sequence[Path]:
 
 
 def _layout_calls(path: Path) -> Iterator[tuple[str, Call]]:
-    from osler.datasets.layouts import list_dataset, open_dataset
+    from osler.datasets.layouts import list_dataset, open_dataset, signals
 
     def load() -> list[Any]:
         dataset = list_dataset(path)
@@ -268,6 +268,7 @@ def _layout_calls(path: Path) -> Iterator[tuple[str, Call]]:
     yield "list_dataset(multilabel)", lambda: list_dataset(path, task="multilabel")
     yield "open_dataset", lambda: open_dataset(path)
     yield "read_case", load
+    yield "list_records", lambda: signals.list_records(path)
 
 
 _OF_TREES = (_cyclic_links, _cyclic_links, _deep, _renamed, _renamed, _copied, _lost)

@@ -265,7 +265,8 @@ def _meta_seeds(folder: Path) -> Sequence[Path]:
     write_image(_volume(), folder / "packed/a.mha")
     write_image(_volume(3), folder / "colour/a.mha")
     head = (
-        "ObjectType = Image\nNDims = 3\nBinaryData = {}\nBinaryDataByteOrderMSB = False\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"
+        "ObjectType = Image\nNDims = 3\nBinaryData = {}\nBinaryDataByteOrderMSB = False\n"
+        "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"
         "Offset = 0 0 0\nElementSpacing = 1 1 2\nDimSize = 7 6 5\nElementType = MET_UCHAR\nElementDataFile = "
     )
     data = bytes(range(210))
@@ -283,7 +284,8 @@ def _nrrd_bomb(path: Path, rng: Random) -> str:
     side, method = rng.choice(_BOMB_SIDES), rng.choice(("gzip", "bzip2"))
     head = (
         f"NRRD0004\ntype: uint8\ndimension: 3\nspace dimension: 3\nsizes: {side} {side} {side}\n"
-        f"space directions: (1,0,0) (0,1,0) (0,0,1)\nbyte skip: {rng.choice((0, 10, 2_000_000_000))}\nencoding: {method}\n\n"
+        f"space directions: (1,0,0) (0,1,0) (0,0,1)\nbyte skip: {rng.choice((0, 10, 2_000_000_000))}\n"
+        f"encoding: {method}\n\n"
     )
     path.write_bytes(head.encode() + zeros(method, rng.choice((side**3, 4 << 30))))
     return f"a {method} bomb of {side} cubed voxels"

@@ -92,7 +92,8 @@ def _renamed(path: Path, rng: Random) -> str:
     suffix = "".join(path.suffixes)
     name = rng.choice((
         b"\xff\xfe" + suffix.encode(), ("a" * 200 + suffix).encode(), ("a\nb" + suffix).encode(), b"-rf",
-        (" " + path.name).encode(), (path.stem + "_0000" + suffix).encode(), "é".encode(), b"a|b#index=1" + suffix.encode(),
+        (" " + path.name).encode(), (path.stem + "_0000" + suffix).encode(), "é".encode(),
+        b"a|b#index=1" + suffix.encode(),
         path.name.upper().encode(), b"$(x)" + suffix.encode(), b"DICOMDIR", b"[a]*?" + suffix.encode(),
     ))  # fmt: skip
     os.replace(os.fsencode(path), os.fsencode(path.parent) + b"/" + name)
@@ -126,7 +127,8 @@ def _of_text(name: str, change: Callable[[str, Random], str]) -> Damage:
 
 
 _CELLS = (
-    "#index=1", "#index=²", "#channel=99999999999999999999", "#key=images&index=-1", "#structure=1", "#structure=²", "|", "a|b",
+    "#index=1", "#index=²", "#channel=99999999999999999999", "#key=images&index=-1", "#structure=1", "#structure=²",
+    "|", "a|b",
     "p", "p/", "/", "/dev/zero", "p/0.png#channel=0", "p/0.png#index=5", "p/0.png#key=a", "=1+1", "train", "p/0.png",
 )  # fmt: skip
 
@@ -176,7 +178,8 @@ def _json_value(text: str, rng: Random) -> str:
     node, key = rng.choice(nodes)
     nasty: Any = rng.choice((
         rng.choice(NASTY_INTS), rng.choice(NASTY_FLOATS), rng.choice(NASTY_TEXTS), None, [], {}, [[]], {"a": 1}, True,
-        [10**9] * 5, [1, 2, 3, 4, 5, 6, 1e300], {"size": [10**6, 10**6], "counts": "0" * 99}, {"²": "x"}, {"1": "x", "01": "y"},
+        [10**9] * 5, [1, 2, 3, 4, 5, 6, 1e300], {"size": [10**6, 10**6], "counts": "0" * 99}, {"²": "x"}, {"1": "x",
+        "01": "y"},
     ))  # fmt: skip
     way = rng.randrange(6)
     if way == 0:
@@ -201,13 +204,17 @@ _LAUGHS = (
     + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10 if n else "&a;" * 10}">' for n in range(12))
     + "]><annotation><object><name>&a11;</name></object></annotation>"
 )
-_OUTSIDE = '<!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><object><name>&x;</name></object></annotation>'
+_OUTSIDE = (
+    '<!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+    "<annotation><object><name>&x;</name></object></annotation>"
+)
 
 
 def _xml(text: str, rng: Random) -> str:
     """Entities that unfold, entities from outside, elements within elements, names that are none."""
     return rng.choice((
-        _LAUGHS, _OUTSIDE, "<annotation>" * 50_000, "<annotation>" + "<object>" * 50_000 + "</object>" * 50_000 + "</annotation>",
+        _LAUGHS, _OUTSIDE, "<annotation>" * 50_000,
+        "<annotation>" + "<object>" * 50_000 + "</object>" * 50_000 + "</annotation>",
         '<!DOCTYPE annotation [<!ENTITY a "' + "x" * 50_000 + '">]><annotation><object><name>' + "&a;" * 5000
         + "</name></object></annotation>",
         text.replace("RBC", nasty_text(rng).replace("\0", "")), "<annotation><object/></annotation>",
@@ -218,7 +225,8 @@ def _xml(text: str, rng: Random) -> str:
 def _by_suffix(path: Path, rng: Random) -> str:
     """The damage that knows this list."""
     ways = {
-        ".csv": (_cell_set, _cell_set, _table_grown), ".tsv": (_cell_set, _table_grown), ".txt": (_cell_set,), ".xml": (_xml,),
+        ".csv": (_cell_set, _cell_set, _table_grown), ".tsv": (_cell_set, _table_grown), ".txt": (_cell_set,),
+        ".xml": (_xml,),
         ".json": (_json_value, _json_value, _json_value, _json_value, _json_deep), ".hea": (_cell_set,),
     }  # fmt: skip
     change = rng.choice(ways.get(path.suffix.lower(), (_cell_set,)))

@@ -109,7 +109,7 @@ def _long_text(path: Path) -> None:
 
 
 def _long_dicom(path: Path) -> None:
-    save(make_slice(np.zeros((4, 5), np.int16)), path)
+    save(make_slice(np.zeros((4, 5), np.int16), None), path)
 
 
 def _long_lines(path: Path) -> None:
@@ -122,7 +122,7 @@ def _long_lines(path: Path) -> None:
         ("a.nii.gz", _long_nifti, "goes on for long after its data"),
         ("a.nrrd", _long_nifti, "goes on for long after its data"),
         ("a.mha", _long_meta, "goes on for long after its data"),
-        ("text.nrrd", _long_text, "cannot be read|cut off"),
+        ("text.nrrd", _long_text, "cannot be read"),
         ("lines.nrrd", _long_lines, "skips lines that have no end"),
         ("a.dcm", _long_dicom, "zeros where elements belong"),
     ],
@@ -185,10 +185,16 @@ def test_pages_in_a_circle_are_refused(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.gif", "a.tif"])
 def test_pictures_of_one_colour_cannot_fill_the_memory(name: str, tmp_path: Path) -> None:
-    picture = PIL.Image.new("P", (12_000, 12_000))
+    picture = PIL.Image.new("RGB" if name.endswith("tif") else "P", (7_700, 7_700))
     picture.save(tmp_path / name, **({"compression": "tiff_adobe_deflate"} if name.endswith("tif") else {}))
-    with pytest.raises(Unreadable, match="decompression bomb|as a decompression"):
+    with pytest.raises(Unreadable, match=r"decompression bomb"):
         read_image(tmp_path / name)
+
+
+def test_an_empty_mask_of_one_bit_is_no_bomb(tmp_path: Path) -> None:
+    PIL.Image.new("P", (8_000, 8_000)).save(tmp_path / "a.png", bits=1)
+    assert (tmp_path / "a.png").stat().st_size < 8_000**2 / 5_000
+    assert not read_labels(tmp_path / "a.png").array.any()
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png"])
@@ -294,12 +300,8 @@ def test_values_that_are_no_numbers_never_leave_the_reader(keyword: str, value: 
     raw = value.encode().ljust(len(value) + len(value) % 2)
     data._dict[tag] = pydicom.dataelem.RawDataElement(tag, "DS", len(raw), raw, 0, False, True)
     path = save(data, tmp_path / "a.dcm")
-    try:
-        image = read_image(path)
-    except OslerError as error:
-        assert "a.dcm" in error.problem
-    else:
-        assert np.isfinite([*image.affine.ravel(), *(image.window or ())]).all()
+    image = read_image(path)
+    assert np.isfinite([*image.affine.ravel(), *(image.window or ())]).all()
 
 
 def test_a_bounded_reader_gives_what_is_there_and_says_what_is_missing() -> None:
@@ -310,5 +312,4 @@ def test_a_bounded_reader_gives_what_is_there_and_says_what_is_missing() -> None
     assert reader.missing == (1 << 40) - 100
     zeros = BoundedReader(io.BytesIO(bytes(100_000)), 100_000)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="zeros where elements belong"):
-        while zeros.read(8):
-            pass
+        list(iter(lambda: zeros.read(8), b""))

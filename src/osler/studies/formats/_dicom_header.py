@@ -165,8 +165,10 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
         force = has_suffix(path, SUFFIXES)
         try:
             return pydicom.dcmread(inflated(path), stop_before_pixels=not pixels, force=force)
-        except pydicom.errors.InvalidDicomError as error:  # of no class that other parsers raise
+        except pydicom.errors.InvalidDicomError as error:  # these two are of no class that other parsers raise
             raise ValueError("it has no DICOM preamble") from error
+        except pydicom.errors.BytesLengthException as error:
+            raise ValueError("an element of its header has a length that does not fit its kind") from error
 
 
 def _from_pydicom(path: Path) -> Header:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +14,9 @@ import numpy as np
 from fuzz_damage import NASTY_FLOATS, NASTY_INTS, Damage, nasty_text, zeros
 from fuzz_judge import PLANTED, Call
 from fuzz_targets import Target, image_calls
+
+from osler.studies.formats import read_image, read_labels
+from osler.studies.image import Image
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "studies")]
 from dicom_samples import make_slice, save  # noqa: E402
@@ -154,21 +157,29 @@ def _dicom_calls(path: Path) -> Iterator[tuple[str, Call]]:
     yield "read_tags", lambda: read_tags(path)
 
 
-def _label_calls(path: Path) -> Iterator[tuple[str, Call]]:
-    from osler.studies.formats import dicom_rtstruct, dicom_seg, label_format, read_image, read_labels
+def _seg_calls(path: Path) -> Iterator[tuple[str, Call]]:
+    from osler.studies.formats import dicom_seg
 
+    onto = cache(read_image)
+    yield from _label_calls(dicom_seg, path, "organ", onto)
+    yield "read_fractions", lambda: dicom_seg.read_fractions(path, onto=onto(path.parent / "series"))
+
+
+def _rtstruct_calls(path: Path) -> Iterator[tuple[str, Call]]:
+    from osler.studies.formats import dicom_rtstruct
+
+    return _label_calls(dicom_rtstruct, path, "a", cache(read_image))
+
+
+def _label_calls(reader: Any, path: Path, key: str, onto: Callable[[Path], Image]) -> Iterator[tuple[str, Call]]:
+    series = path.parent / "series"
     yield "read_image", lambda: read_image(path)
     yield "read_labels", lambda: read_labels(path)
-    yield "label_format", lambda: label_format(path)
-    onto = cache(read_image)
-    series = path.parent / "series"
-    for found, key in ((dicom_seg, "organ"), (dicom_rtstruct, "a")):
-        yield "read_structures", partial(found.read_structures, path)
-        yield "numbers_in", partial(found.numbers_in, path)
-        yield "read_masks", lambda found=found: found.read_masks(path, onto=onto(series))(1)
-        yield "read_labels(key)", lambda key=key: read_labels(path, key=key, onto=onto(series))
+    yield "read_structures", lambda: reader.read_structures(path)
+    yield "numbers_in", lambda: reader.numbers_in(path)
+    yield "read_masks", lambda: reader.read_masks(path, onto=onto(series))(1)
     yield "read_labels(onto)", lambda: read_labels(path, onto=onto(series))
-    yield "read_fractions", lambda: dicom_seg.read_fractions(path, onto=onto(series))
+    yield "read_labels(key)", lambda: read_labels(path, key=key, onto=onto(series))
 
 
 _PIXEL_KEYWORDS: tuple[tuple[str, Sequence[Any]], ...] = (
@@ -459,5 +470,5 @@ _DAMAGES: tuple[Damage, ...] = (
 )
 
 DICOM = Target("dicom", _dicom_seeds, _DAMAGES, _dicom_calls, bombs=(_deflated_bomb,))
-SEG = Target("dicom-seg", _seg_seeds, _DAMAGES, _label_calls, bombs=(_deflated_bomb,))
-RTSTRUCT = Target("dicom-rtstruct", _rtstruct_seeds, _DAMAGES, _label_calls, bombs=(_deflated_bomb,))
+SEG = Target("dicom-seg", _seg_seeds, _DAMAGES, _seg_calls, bombs=(_deflated_bomb,))
+RTSTRUCT = Target("dicom-rtstruct", _rtstruct_seeds, _DAMAGES, _rtstruct_calls, bombs=(_deflated_bomb,))

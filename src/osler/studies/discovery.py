@@ -82,7 +82,7 @@ def find_studies(paths: Sequence[str | Path]) -> list[Found]:
         if not path.exists():
             raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
         for study in _of_file(path) if path.is_file() else _in_folder(path):
-            found.setdefault((*(file.resolve() for file in study.files), *study.keys.values()), study)
+            found.setdefault((*map(_real, study.files), *study.keys.values()), study)
     return _uniquely_named(list(found.values()))
 
 
@@ -114,6 +114,11 @@ def channel_of(path: Path) -> tuple[str, str] | None:
     """Study and channel of a name such as ``x_0001.nii.gz``: ("x", "0001"); None for other names."""
     match = _CHANNEL.fullmatch(stem_of(path))
     return (match["study"], match["channel"]) if match and sniff(path) in _VOLUMES else None
+
+
+def _real(path: Path) -> Path:
+    """Without links; unlike ``Path.resolve``, no error for a link to itself, which reading refuses."""
+    return Path(os.path.realpath(path))
 
 
 def _of_file(path: Path) -> list[Found]:
@@ -192,10 +197,10 @@ def _with_extension(study: Found) -> str:
 
 def _uniquely_named(studies: list[Found]) -> list[Found]:
     """Put parents' names in front of names that occur twice (whatever their case: some file systems see none)."""
-    parents = [list(study.files[0].resolve().parents) for study in studies]
-    in_folder = Counter((study.files[0].resolve().parent, study.name.lower()) for study in studies)
+    parents = [list(_real(study.files[0]).parents) for study in studies]
+    in_folder = Counter((_real(study.files[0]).parent, study.name.lower()) for study in studies)
     names = [
-        study.name if in_folder[study.files[0].resolve().parent, study.name.lower()] == 1 else _with_extension(study)
+        study.name if in_folder[_real(study.files[0]).parent, study.name.lower()] == 1 else _with_extension(study)
         for study in studies
     ]
     for _ in range(max((len(one) for one in parents), default=0)):

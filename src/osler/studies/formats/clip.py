@@ -39,7 +39,7 @@ SUFFIXES: tuple[str, ...] = (".gif", ".mp4", ".m4v", ".mov", ".avi")
 _MOST_BYTES = 2 * 2**30
 _TINT = 3  # levels; compressed grey comes back with its channels up to so much apart, green the nearest to it
 _MOST_BOXES = 100_000  # a streamed film has one for each second or so
-_COPIES = 3  # of the pixels of a GIF's frame, each as long as it is decoded
+_COPIES = 13  # bytes for a pixel of a GIF's frame while it is decoded: its index, and three times its colour
 _END = 2**16  # bytes: some programs fill files up with zeros
 _LOST = 2  # frames that an edit list may hide at the end
 
@@ -157,7 +157,9 @@ def _gif_frames(path: Path, places: range) -> Iterator[tuple[Array, float]]:
     """(rows, columns, 3) and seconds; a frame without a duration is shown for 0.1 s, as browsers do."""
     with _open_gif(path) as file:
         # Frames lie on the screen of the film, however small they are: each is a whole picture.
-        _bytes.check_bomb(path, file.width * file.height * _COPIES * (places[-1] + 1), path.stat().st_size)
+        pixels, stored = file.width * file.height, path.stat().st_size
+        _bytes.check_bomb(path, pixels * _COPIES, stored)
+        _bytes.check_bomb(path, pixels * 3 * (places[-1] + 1), stored)
         time = 0.0
         for place in range(places[-1] + 1):
             file.seek(place)

@@ -71,7 +71,9 @@ def _load(file: Path) -> Table:
     first = text.split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=first.count)
     if text.count(delimiter) > _MOST_CELLS:
-        raise DatasetError(f"{file.name} has {text.count(delimiter):,} cells", remedy="give a table with a row per case")
+        raise DatasetError(
+            f"{file.name} has {text.count(delimiter):,} cells", remedy="give a table with a row per case"
+        )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(c.strip() for c in cells)]

@@ -51,7 +51,6 @@ def inspect(
             progress=progress,
             cancel=cancel,
         )
-        unusable = found.fingerprint is None or found.fingerprint.unreadable
-        return Outcome(found.summary(), found.record(), complete=not unusable)
+        return Outcome(found.summary(), found.record(), complete=found.complete)
 
     carry_out(work, as_json=as_json)

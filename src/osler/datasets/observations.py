@@ -28,7 +28,7 @@ _SLICES_WITH_TEXT = 5
 _LEVELS = (1.0, 25.0, 50.0, 75.0, 99.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observation:
     """``view`` is the first image, small: (32, 32) or (12, 12, 12) uint8, 1st to 99th percentile spanning 0 to 255;
     columns run to the viewer's right in a picture, and volumes with a known orientation are turned to RAS.

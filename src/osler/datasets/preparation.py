@@ -7,12 +7,12 @@ A ``Trace`` remembers what was done to the grid, so that a network's answer goes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from osler.datasets.intensities import check_not_blank, limits_of, to_colours
 from osler.datasets.labels import LabelSet
 from osler.datasets.modality import check_modality
 from osler.datasets.plan import GridPlan, NormalisationPlan, Plan
@@ -25,21 +25,17 @@ from osler.studies.tilt import Upright, made_tilted, made_upright, upright_of
 __all__ = [
     "Prepared",
     "Trace",
+    "check_images",
     "grid_difference",
     "prepare",
     "prepare_mask",
     "restore",
     "restore_labels",
-    "to_colours",
     "trace_of",
 ]
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""ITU-R BT.601: how bright a colour looks."""
 _SAME_GRID = 0.5
 """Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
-_PERCENTILE_VOXELS = 1 << 22
-"""Percentiles of larger images come from every n-th voxel."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ def prepare(images: Sequence[Image], plan: Plan) -> Prepared:
         Unsuitable: when the images do not fit the plan or each other, hold values that are not finite, or are blank.
         PlanError: when the plan does not say how to normalise each channel.
     """
-    _check_images(images, plan)
+    check_images(images, plan)
     trace = trace_of(images[0], plan.grid)
     array = np.empty((plan.inputs, *trace.padded_shape), np.float32)
     for n, (name, image, normalisation) in enumerate(zip(plan.channels, images, plan.normalisation, strict=True)):
@@ -212,24 +208,13 @@ def grid_difference(one: Image, other: Image) -> str:
     return _difference(one.shape, one.affine, one.spacing_known, other)
 
 
-def to_colours(array: Array, colours: int) -> Array:
-    """Make (C, *spatial) of any C that an image may have into (``colours``, *spatial) or, grey, (1, *spatial).
-
-    Colour becomes grey by its luma; grey stays one channel, which broadcasts.
+def check_images(images: Sequence[Image], plan: Plan) -> None:
+    """Whether images are what the plan needs, all on one grid.
 
     Raises:
-        Unsuitable: when there are neither 1 nor 3 channels.
+        Unsuitable: when they are not.
+        PlanError: when the plan does not say how to normalise each channel.
     """
-    if array.shape[0] not in (1, 3):
-        raise Unsuitable(
-            f"the image has {array.shape[0]} channels, neither 1 (grey) nor 3 (colour)", remedy="save it as grey or RGB"
-        )
-    if array.shape[0] == 3 and colours == 1:
-        return np.tensordot(_LUMA, array.astype(np.float32, copy=False), axes=1)[None]  # (1, *spatial)
-    return array
-
-
-def _check_images(images: Sequence[Image], plan: Plan) -> None:
     if len(images) != len(plan.channels):
         raise Unsuitable(
             f"the study has {len(images)} images where {len(plan.channels)} are needed",
@@ -278,50 +263,24 @@ def _difference(shape: tuple[int, ...], affine: Array, spacing_known: bool, othe
 
 def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: Trace, name: str) -> Array:
     """(colours or 1, *trace.padded_shape) float32."""
-    _check_values(image.array, name)
+    limits = limits_of(image.array, plan, whole.colours, name)
     source = to_colours(image.array, whole.colours)
-    low, high, mean, std = _limits(source, plan)
     if trace.upright is not None:
         source = made_upright(source, trace.upright)
-    array: Array = np.clip(_orient(source, trace), low, high, dtype=np.float32, casting="unsafe")
+    array: Array = np.clip(_orient(source, trace), limits.low, limits.high, dtype=np.float32, casting="unsafe")
+    if array.size > 1:
+        check_not_blank(name, limits, float(array.min()), float(array.max()))
     if trace.resampled:
         array = resample(array, trace.working_shape, order=whole.grid.order)
         if whole.grid.order == 3:  # a cubic overshoots at edges
-            np.clip(array, low, high, out=array)
-    if array.size > 1 and float(array.min()) == float(array.max()):
-        raise Unsuitable(
-            f"channel {name} is blank: all its values lie at {low:.4g} or below, or at {high:.4g} or above",
-            remedy="check that its intensities are in the units of the training data",
-        )
-    np.subtract(array, np.float32(mean), out=array)
-    np.divide(array, np.float32(std), out=array)
+            np.clip(array, limits.low, limits.high, out=array)
+    np.subtract(array, np.float32(limits.mean), out=array)
+    np.divide(array, np.float32(limits.std), out=array)
     if trace.padded_shape == trace.working_shape:
         return array
     padded = np.full((len(array), *trace.padded_shape), array.min(), np.float32)
     padded[(slice(None), *trace.inside)] = array
     return padded
-
-
-def _check_values(array: Array, name: str) -> None:
-    lowest, highest = float(array.min()), float(array.max())  # either is NaN when any voxel is
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise Unsuitable(f"channel {name} holds values that are NaN or infinite", remedy="repair or leave out the file")
-    if lowest == highest:
-        raise Unsuitable(f"channel {name} is blank: every value is {lowest:g}", remedy="leave out the file")
-
-
-def _limits(array: Array, plan: NormalisationPlan) -> tuple[float, float, float, float]:
-    """(low, high, mean, std) in the image's intensities."""
-    if plan.kind == "dataset":
-        return plan.low, plan.high, plan.mean, plan.std
-    values = array.reshape(-1)
-    values = values[:: -(-values.size // _PERCENTILE_VOXELS)]
-    low, high = (float(p) for p in np.percentile(values, (plan.low, plan.high)))
-    if low == high:  # nearly everything is one value, as in a picture of a few bright vessels: nothing to cut off
-        low, high = float(array.min()), float(array.max())
-    clipped = np.clip(values, low, high, dtype=np.float32, casting="unsafe")
-    std = float(clipped.std(dtype=np.float64))
-    return low, high, float(clipped.mean(dtype=np.float64)), std if std > 0 else high - low
 
 
 def _orientation(affine: Array, dimensions: int, grid: GridPlan) -> tuple[tuple[int, ...], tuple[bool, ...]]:

@@ -18,7 +18,7 @@ import numpy as np
 from osler.errors import PlanError
 from osler.studies.geometry import Array
 
-__all__ = ["gaussian", "pad_to", "sliding", "window_starts"]
+__all__ = ["gaussian", "pad_to", "shares_of", "sliding", "window_starts"]
 
 _SIGMA = 0.125  # of the patch's length
 _FLOOR = 0.01  # of the peak, per axis: keeps a voxel that only a window's edge reaches well defined
@@ -60,7 +60,7 @@ def gaussian(patch: Sequence[int]) -> Array:
     return weights.astype(np.float32)
 
 
-def _shares(starts: list[int], length: int, size: int) -> dict[int, Array]:
+def shares_of(starts: list[int], length: int, size: int) -> dict[int, Array]:
     """Each window's weights along one axis; those of all windows sum to one at every index."""
     bump = _bump(length)
     total = np.zeros(size)
@@ -110,7 +110,7 @@ def sliding(
     """
     padded, cut = pad_to(array, patch, fill)
     starts = window_starts(padded.shape[1:], patch, overlap)
-    shares = [_shares(s, p, n) for s, p, n in zip(starts, patch, padded.shape[1:], strict=True)]
+    shares = [shares_of(s, p, n) for s, p, n in zip(starts, patch, padded.shape[1:], strict=True)]
     blended: Array | None = None
     for corners in _groups(list(product(*starts)), batch):
         places = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in corners]

@@ -75,16 +75,17 @@ class _Views:
     """The small views of images that can be compared, and how they vary."""
 
     def __init__(self, evidence: Evidence, names: Sequence[str], members: Sequence[int]) -> None:
-        self._views = {place: evidence.seen[names[place]].view.astype(np.float32) for place in members}
+        self._views = {place: evidence.seen[names[place]].view for place in members}
         self._large = {place: min(evidence.facts_of[names[place]].shape[:2]) >= _LARGE for place in members}
         self.learned, self._few = len(members) >= _FEWEST, len(members) < _FEW
-        stack = np.stack(list(self._views.values()))
-        self._mean = stack.mean(axis=0) if self.learned else np.zeros_like(stack[0])
-        self._directions = _directions(stack - self._mean) if self.learned else np.zeros((stack[0].size, 0))
+        stack = np.stack(list(self._views.values()))  # uint8
+        shape = stack[0].shape
+        self._mean = np.asarray(stack.mean(axis=0), np.float32) if self.learned else np.zeros(shape, np.float32)
+        self._directions = _directions(stack, self._mean) if self.learned else np.zeros((stack[0].size, 0))
 
     def confirm(self, one: int, other: int, bits: int) -> bool:
         """Whether two images show the same thing; ``bits`` of 255 of their hashes differ."""
-        a, b = self._views[one], self._views[other]
+        a, b = self._views[one].astype(np.float32), self._views[other].astype(np.float32)
         plain = self._alike(a, b)
         if not self.learned:
             return plain >= _ALIKE[False]
@@ -126,16 +127,17 @@ def _unmarked(one: Array, other: Array) -> Array:
     return np.where(apart >= limit, one, other)
 
 
-def _directions(centred: Array) -> Array:
+def _directions(views: Array, mean: Array) -> Array:
     """(pixels, k) the directions in which the set varies most: a quarter as many as there are images, at most 64."""
-    chosen = np.sort(np.random.default_rng(0).permutation(len(centred))[:_LEARNED])
-    flat = centred[chosen].reshape(len(chosen), -1).astype(np.float64)
-    gram = flat @ flat.T
-    values, vectors = np.linalg.eigh(gram)
+    from scipy.linalg import eigh
+
+    chosen = np.sort(np.random.default_rng(0).permutation(len(views))[:_LEARNED])
+    flat = (views[chosen] - mean).reshape(len(chosen), -1)  # float32
     count = min(_COMPONENTS, len(flat) // 4)
-    kept = values[-count:] > 1e-9 * max(values[-1], 1e-12)
-    directions = flat.T @ vectors[:, -count:][:, kept] / np.sqrt(values[-count:][kept])
-    return np.asarray(directions.astype(np.float32))
+    most = (len(flat) - count, len(flat) - 1)
+    values, vectors = eigh((flat @ flat.T).T, subset_by_index=most, overwrite_a=True, check_finite=False)
+    kept = values > 1e-6 * max(float(values[-1]), 1e-6)
+    return np.asarray(flat.T @ (vectors[:, kept] / np.sqrt(values[kept])))
 
 
 def _moved(view: Array) -> Iterator[Array]:

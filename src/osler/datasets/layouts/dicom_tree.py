@@ -38,7 +38,7 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "dicom-tree"
 NEEDS: tuple[Need, ...] = (
-    Need("DICOM files", lambda seen: seen.has(".dcm", ".dicom", ".ima")),
+    Need("DICOM files", lambda seen: seen.dicom),
     Need("a DICOM SEG or RTSTRUCT of them", lambda seen: False),  # one that is there has been recognised
 )
 _SUFFIXES = (".dcm", ".dicom", ".ima", "")
@@ -80,7 +80,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
 
     Raises:
         DatasetError: when a file of labels is damaged.
-        NoLabels: when it cannot be told which image a file of labels is of, no image is labelled, or ``labels.json``
+        NoLabels: when no image is labelled, it cannot be told which image a file of labels is of, or ``labels.json``
             names something that is not there.
         UsageError: when masks cannot answer ``task``.
     """

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from osler.datasets.labels import Label
 from osler.datasets.plan import Plan
-from osler.datasets.preparation import Trace, restore_labels
+from osler.datasets.preparation import Trace
 from osler.findings.finding import Finding, Measurement, Region
 from osler.inference.decoders.base import Cell, Decoded, Decoder, concept_of
+from osler.inference.labelled import LabelCount, Labelled, as_labelled
 from osler.models.folder import Calibration
 from osler.studies.geometry import Array, volume_per_voxel
 
@@ -51,14 +53,13 @@ class SegmentDecoder(Decoder):
     A label's probability is the mean over the voxels in which it won, on the working grid.
     """
 
-    def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; ``probabilities`` is (1 + labels, \\*trace.padded_shape), background first."""
-        mask = restore_labels(probabilities, trace, plan.labels)
-        means = _mean_probabilities(probabilities[(slice(None), *trace.inside)])
+    def decode(self, output: Array | Labelled, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
+        """See ``Decoder.decode``; probabilities are (1 + labels, \\*trace.padded_shape), background first."""
+        labelled = as_labelled(output, trace, plan.labels)
         size = size_of(trace)
         findings = tuple(
-            _finding(label, mask, mean, trace, size, calibration)
-            for label, mean in zip(plan.labels.labels, means[1:], strict=True)
+            _finding(label, count, trace, size, calibration)
+            for label, count in zip(plan.labels.labels, labelled.counts, strict=True)
         )
         names = plan.labels.names
         row: dict[str, Cell] = {
@@ -66,7 +67,7 @@ class SegmentDecoder(Decoder):
             for name, finding in zip(names, findings, strict=True)
         }
         present = [name for name, finding in zip(names, findings, strict=True) if finding.region is not None]
-        return Decoded(present, findings, mask, row)
+        return Decoded(present, findings, labelled.mask, row)
 
     def columns(self, plan: Plan) -> tuple[str, ...]:
         """See ``Decoder.columns``."""
@@ -75,44 +76,26 @@ class SegmentDecoder(Decoder):
         return tuple(f"{_column(flat, known=not flat if known is None else known)}_{n}" for n in plan.labels.names)
 
 
-def _mean_probabilities(inside: Array) -> list[float]:
-    """(O, \\*S) to the mean probability of each output where it is the largest, plane by plane, so that nothing of the
-    study's size is allocated; its highest probability where it is the largest nowhere (resampling made it win)."""
-    outputs = len(inside)
-    total, voxels = np.zeros(outputs), np.zeros(outputs)
-    for plane in range(inside.shape[1]):
-        winner = inside[:, plane].argmax(axis=0).ravel()
-        total += np.bincount(winner, weights=inside[:, plane].max(axis=0).ravel(), minlength=outputs)
-        voxels += np.bincount(winner, minlength=outputs)
-    return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(outputs)]
-
-
-def _finding(
-    label: Label, mask: Array, probability: float, trace: Trace, size: Size, calibration: Calibration
-) -> Finding:
-    region = _region(mask == label.value, label.value, trace)
+def _finding(label: Label, count: LabelCount, trace: Trace, size: Size, calibration: Calibration) -> Finding:
+    region = _region(count.profiles, label.value, trace)
     voxels = 0 if region is None or region.voxels is None else region.voxels
     return Finding(
         concept=concept_of(label),
-        probability=None if region is None else probability,
+        probability=None if region is None else count.probability,
         calibrated=region is not None and calibration.cases > 0,
         region=region,
         measurements=(Measurement(name=size.name, value=voxels * size.amount, unit=size.unit),),
     )
 
 
-def _region(here: Array, value: int, trace: Trace) -> Region | None:
-    """Box, centroid and size of a boolean array on the source grid; None when it is empty."""
-    profiles = [
-        np.count_nonzero(here, axis=tuple(other for other in range(here.ndim) if other != axis))
-        for axis in range(here.ndim)
-    ]
+def _region(profiles: Sequence[Array], value: int, trace: Trace) -> Region | None:
+    """Box, centroid and size of a label on the source grid; None when it is absent."""
     voxels = int(profiles[0].sum())
     if voxels == 0:
         return None
     occupied = [np.flatnonzero(profile) for profile in profiles]
     centre = [float(np.arange(len(p)) @ p) / voxels for p in profiles]
-    homogeneous = np.array([*centre, *([0.0] * (3 - here.ndim)), 1.0])
+    homogeneous = np.array([*centre, *([0.0] * (3 - len(profiles))), 1.0])
     x, y, z = (float(v) for v in (trace.source_affine @ homogeneous)[:3])
     return Region(
         kind="mask",

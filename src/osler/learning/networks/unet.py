@@ -18,6 +18,8 @@ class UNet(Network):
     (skips are cut to the decoder's size by padding up, never by cropping the result).
     """
 
+    head_name = "head"
+
     def __init__(
         self,
         *,
@@ -72,7 +74,8 @@ class UNet(Network):
         )
 
     def map_image(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, C, *S) to ``logits`` (B, outputs, *S), and ``deep_n`` when trained with deep supervision."""
+        """(B, C, *S) to ``logits`` (B, outputs, *S), ``features`` (B, width, *S), and ``deep_n`` when trained with deep
+        supervision."""
         skips = []
         x = image
         for stage in self.stages:
@@ -88,6 +91,6 @@ class UNet(Network):
             x = merge(torch.cat([x, skip], dim=1))
             if self.training and first_deep <= n < len(self.ups) - 1:
                 deep.append(self.deep_heads[n - first_deep](x))
-        outputs = {"logits": self.head(x)}
+        outputs = {"logits": self.head(x), "features": x}
         outputs.update({f"deep_{n + 1}": logits for n, logits in enumerate(reversed(deep))})
         return outputs

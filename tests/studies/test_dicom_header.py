@@ -99,7 +99,7 @@ def test_two_threads_may_be_the_first_to_need_pydicom(tmp_path: Path) -> None:
     code = """
 import sys, threading
 from pathlib import Path
-sys.setswitchinterval(1e-6)
+sys.setswitchinterval(1e-4)
 from osler.studies.formats._dicom_header import Header, read_dataset
 from osler.studies.formats.dicom_index import kind_of_object
 report = Header(Path("x"), "", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11"}, None)

@@ -27,13 +27,15 @@ _SPLINE_PAD = 12
 """Voxels of edge that a cubic spline needs to forget its border: 0.268 ** 12 is 1e-7."""
 
 
-def resample(array: Array, shape: Sequence[int], *, order: Order = 1, antialias: bool = True) -> Array:
+def resample(
+    array: Array, shape: Sequence[int], *, order: Order | Sequence[Order] = 1, antialias: bool = True
+) -> Array:
     """Resample every channel of ``array`` to ``shape``.
 
     Args:
         array: (C, I, J) or (C, I, J, K), any real dtype.
         shape: the spatial shape wanted, one number of voxels per axis, each at least 1.
-        order: 0 nearest voxel, 1 linear, 3 cubic B-spline.
+        order: 0 nearest voxel, 1 linear, 3 cubic B-spline; for all axes, or one per axis.
         antialias: widen the kernel of axes that lose more than a third of their voxels, so that detail which the
             output cannot hold is averaged and not aliased (a tent for order 1, a Keys cubic for order 3).
 
@@ -46,11 +48,14 @@ def resample(array: Array, shape: Sequence[int], *, order: Order = 1, antialias:
     target = tuple(int(n) for n in shape)
     if len(target) != array.ndim - 1 or min(target, default=0) < 1:
         raise GeometryError(f"an array of shape {array.shape} cannot be resampled to {target}")
+    orders = (order,) * len(target) if isinstance(order, int) else tuple(order)
+    if len(orders) != len(target):
+        raise GeometryError(f"{len(orders)} interpolation orders do not fit {len(target)} axes")
     result = np.array(array, dtype=np.float32, order="C")
     # Axes that shrink most go first, so that the others have less to do.
     for axis in sorted(range(len(target)), key=lambda a: (target[a] / array.shape[a + 1], a)):
         if target[axis] != array.shape[axis + 1]:
-            result = _resample_axis(result, axis + 1, target[axis], order, antialias)
+            result = _resample_axis(result, axis + 1, target[axis], orders[axis], antialias)
     return result
 
 

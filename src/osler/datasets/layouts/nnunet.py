@@ -17,7 +17,7 @@ from osler.datasets.manifest import Manifest, Record
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 
-__all__ = ["NAME", "NEEDS", "read", "sniff"]
+__all__ = ["NAME", "NEEDS", "channel_names_of", "labels_of", "read", "sniff"]
 
 NAME: str = "nnunet"
 NEEDS: tuple[Need, ...] = (
@@ -47,7 +47,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     """
     check_task(task, ("segment",), "masks")
     content = read_json(path / "dataset.json")
-    channels = _channel_names(content)
+    channels = channel_names_of(content)
     masks = {item.name: item.path for item in find_images(path / "labelsTr")}
     refuse_lossy(list(masks.values()))
     images: dict[str, dict[str, Path]] = defaultdict(dict)
@@ -68,14 +68,14 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         name=str(content.get("name") or path.name),
         root=path,
         layout=NAME,
-        labels=_labels(content),
+        labels=labels_of(content),
         records=records,
         modality=modality_of(list(channels.values())),
         channels=tuple(channels.values()),
     )
 
 
-def _channel_names(content: dict[str, Any]) -> dict[int, str]:
+def channel_names_of(content: dict[str, Any]) -> dict[int, str]:
     """Channel names by number, in order."""
     named = content.get("channel_names") or content.get("modality")
     if not isinstance(named, dict) or not all(str(key).isdigit() for key in named):
@@ -103,7 +103,12 @@ def _check_complete(images: dict[str, dict[str, Path]], masks: dict[str, Path], 
             raise DatasetError(f"{missing[0]} has {what}", remedy="add the missing file, or remove the other one")
 
 
-def _labels(content: dict[str, Any]) -> LabelSet:
+def labels_of(content: dict[str, Any]) -> LabelSet:
+    """The labels of a ``dataset.json`` of either version; of overlapping regions the single values.
+
+    Raises:
+        NoLabels, DatasetError: when there are none, or of a kind that Osler does not have.
+    """
     labels = content.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise NoLabels("dataset.json has no labels", remedy='add them, for example {"background": 0, "tumour": 1}')

@@ -186,6 +186,7 @@ class Predictor:
                 lambda windows: engine.run({"image": windows})["logits"],
                 overlap=self.plan.overlap,
                 batch=batch,
+                weights=self.plan.window_weights,
             )
             for one in stack
         ]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osler.datasets.labels import Label
 from osler.datasets.plan import Plan
 from osler.datasets.preparation import Trace, restore_labels
-from osler.findings.finding import Finding, Measurement, Region
+from osler.findings.finding import Concept, Finding, Measurement, Region
 from osler.inference.decoders.base import Cell, Decoded, Decoder, concept_of
 from osler.models.folder import Calibration
 from osler.studies.geometry import Array, volume_per_voxel
@@ -45,22 +44,34 @@ def _column(flat: bool, *, known: bool) -> str:
     return "volume_mm3" if known else "volume_px"
 
 
-class SegmentDecoder(Decoder):
-    """A finding per label. One that is absent is stated too: its volume is 0, it has no region and no probability.
+@dataclass(frozen=True)
+class _Structure:
+    """What one finding is about: a label, or a region of several values of the mask."""
 
-    A label's probability is the mean over the voxels in which it won, on the working grid.
+    concept: Concept
+    values: tuple[int, ...]
+
+
+class SegmentDecoder(Decoder):
+    """A finding per label, or per region where structures overlap. One that is absent is stated too: its volume is 0,
+    it has no region and no probability.
+
+    A label's probability is the mean over the voxels in which it won, on the working grid; a region's over those in
+    which it is above one half.
     """
 
     def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; ``probabilities`` is (1 + labels, \\*trace.padded_shape), background first."""
-        mask = restore_labels(probabilities, trace, plan.labels)
-        means = _mean_probabilities(probabilities[(slice(None), *trace.inside)])
+        """See ``Decoder.decode``; ``probabilities`` is (1 + labels, \\*trace.padded_shape), background first; of
+        regions (regions, ...)."""
+        mask = restore_labels(probabilities, trace, plan.labels, regions=plan.regions)
+        inside = probabilities[(slice(None), *trace.inside)]
+        means = _mean_of_regions(inside) if plan.regions else _mean_probabilities(inside)[1:]
         size = size_of(trace)
         findings = tuple(
-            _finding(label, mask, mean, trace, size, calibration)
-            for label, mean in zip(plan.labels.labels, means[1:], strict=True)
+            _finding(structure, mask, mean, trace, size, calibration)
+            for structure, mean in zip(_structures(plan), means, strict=True)
         )
-        names = plan.labels.names
+        names = _names(plan)
         row: dict[str, Cell] = {
             f"{size.column}_{name}": finding.measurements[0].value
             for name, finding in zip(names, findings, strict=True)
@@ -72,7 +83,17 @@ class SegmentDecoder(Decoder):
         """See ``Decoder.columns``."""
         known = plan.grid.spacing_known
         flat = plan.dimensions == 2
-        return tuple(f"{_column(flat, known=not flat if known is None else known)}_{n}" for n in plan.labels.names)
+        return tuple(f"{_column(flat, known=not flat if known is None else known)}_{n}" for n in _names(plan))
+
+
+def _names(plan: Plan) -> tuple[str, ...]:
+    return tuple(region.name for region in plan.regions) or plan.labels.names
+
+
+def _structures(plan: Plan) -> tuple[_Structure, ...]:
+    if plan.regions:
+        return tuple(_Structure(Concept(name=region.name), region.values) for region in plan.regions)
+    return tuple(_Structure(concept_of(label), (label.value,)) for label in plan.labels.labels)
 
 
 def _mean_probabilities(inside: Array) -> list[float]:
@@ -87,13 +108,25 @@ def _mean_probabilities(inside: Array) -> list[float]:
     return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(outputs)]
 
 
+def _mean_of_regions(inside: Array) -> list[float]:
+    """(regions, \\*S) to the mean probability of each where it is above one half; its highest where it is nowhere."""
+    total, voxels = np.zeros(len(inside)), np.zeros(len(inside))
+    for plane in range(inside.shape[1]):
+        for n, here in enumerate(inside[:, plane]):
+            above = here[here > 0.5]
+            total[n] += above.sum(dtype=np.float64)
+            voxels[n] += above.size
+    return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(len(inside))]
+
+
 def _finding(
-    label: Label, mask: Array, probability: float, trace: Trace, size: Size, calibration: Calibration
+    structure: _Structure, mask: Array, probability: float, trace: Trace, size: Size, calibration: Calibration
 ) -> Finding:
-    region = _region(mask == label.value, label.value, trace)
+    here = mask == structure.values[0] if len(structure.values) == 1 else np.isin(mask, structure.values)
+    region = _region(here, structure.values[0] if len(structure.values) == 1 else None, trace)
     voxels = 0 if region is None or region.voxels is None else region.voxels
     return Finding(
-        concept=concept_of(label),
+        concept=structure.concept,
         probability=None if region is None else probability,
         calibrated=region is not None and calibration.cases > 0,
         region=region,
@@ -101,8 +134,9 @@ def _finding(
     )
 
 
-def _region(here: Array, value: int, trace: Trace) -> Region | None:
-    """Box, centroid and size of a boolean array on the source grid; None when it is empty."""
+def _region(here: Array, value: int | None, trace: Trace) -> Region | None:
+    """Box, centroid and size of a boolean array on the source grid; None when it is empty. ``value`` is that of the
+    mask; None for a region of several."""
     profiles = [
         np.count_nonzero(here, axis=tuple(other for other in range(here.ndim) if other != axis))
         for axis in range(here.ndim)

@@ -171,7 +171,7 @@ def _normalisation(scheme: str, masked: bool, foreground: Mapping[str, float]) -
     if scheme == "NoNormalization":
         return NormalisationPlan(kind="dataset", low=-_WIDEST, high=_WIDEST)
     if scheme == "RescaleTo01Normalization":
-        return NormalisationPlan(kind="range", low=0, high=1)
+        return NormalisationPlan(kind="range", low=0, high=100)
     if scheme == "RGBTo01Normalization":
         return NormalisationPlan(kind="dataset", low=0, high=255, std=255)
     raise ModelError(

@@ -3,10 +3,10 @@
 
     PYTHON_WITH_NNUNETV2 benchmarks/peers/nnunet_references.py OUTPUT
 
-Runs in an environment of its own with nnunetv2 2.8.1 (it needs timm, which needs torchvision, so it can be no dependency
-here): nnU-Net builds the network, prepares the study, predicts, and brings the probabilities back. Each model is a
-folder as nnUNetv2_train leaves it, with ``image*``, ``reference.npz`` (``labels`` uint8 and ``probabilities``, both
-z, y, x; probabilities as integers of 1/65535) beside it, as OUTPUT/NAME.zip.
+Runs in an environment of its own with nnunetv2 2.8.1 (it needs timm, which needs torchvision, so it can be no
+dependency here): nnU-Net builds the network, prepares the study, predicts, and brings the probabilities back. Each model
+is a folder as nnUNetv2_train leaves it, with ``image*`` and ``reference.npz`` beside it, as OUTPUT/NAME.zip. The
+reference has ``labels`` (uint8) and ``probabilities`` (integers of 1/65535), both z, y, x.
 
 nnU-Net sums windows in half precision, in which a logit at the corner of a study can be wrong by 0.5. Here its sums are
 made float32, so that what is compared is the method; ``--half`` leaves them as they are.
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import nibabel
-import numpy as np
 import nnunetv2.inference.predict_from_raw_data as predicting
+import numpy as np
 import torch
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO

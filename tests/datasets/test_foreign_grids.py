@@ -9,6 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.transform import resize
 
+from learning_plans import small_plan
 from osler.datasets.intensities import limits
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.plan import GridPlan, NormalisationPlan, Plan, RegionPlan
@@ -17,7 +18,6 @@ from osler.datasets.preparation import prepare, prepare_mask, restore, restore_l
 from osler.errors import GeometryError, PlanError, Unsuitable
 from osler.studies.image import Image
 from osler.studies.resample import resample
-from learning_plans import small_plan
 from tiny_models import make_plan
 
 LABELS = LabelSet(kind="mask", labels=(Label(name="one", value=1), Label(name="two", value=2)))
@@ -28,7 +28,9 @@ def lumps(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.2).astype(np.float32)
 
 
-def a_plan(grid: GridPlan, *, channels: tuple[str, ...] = ("image",), how: NormalisationPlan = ALL, **more: Any) -> Plan:
+def a_plan(
+    grid: GridPlan, *, channels: tuple[str, ...] = ("image",), how: NormalisationPlan = ALL, **more: Any
+) -> Plan:
     return make_plan(grid=grid, channels=channels, normalisation=(how,) * len(channels), **more)
 
 
@@ -58,7 +60,9 @@ def test_slices_are_interpolated_within_and_taken_from_the_nearest() -> None:
     array = lumps((14, 11, 6))
     got = prepared_without_scaling(array, spaced(0.9, 1.0, 4.0), grid((1.2, 0.8, 2.7)))
     shape = (round(14 * 0.9 / 1.2), round(11 / 0.8), round(6 * 4 / 2.7))
-    within = np.stack([resize(s.T.astype(float), shape[:2], order=3, mode="edge", anti_aliasing=False) for s in array.T], -1)
+    within = np.stack(
+        [resize(s.T.astype(float), shape[:2], order=3, mode="edge", anti_aliasing=False) for s in array.T], -1
+    )
     at = np.meshgrid(*map(np.arange, shape[:2]), (np.arange(shape[2]) + 0.5) * 6 / shape[2] - 0.5, indexing="ij")
     np.testing.assert_allclose(got, map_coordinates(within, at, order=0, mode="nearest"), atol=2e-5)
 
@@ -165,7 +169,9 @@ def test_logits_come_back_as_if_they_had_been_interpolated() -> None:
     image = Image(lumps((1, 15, 12, 8)), spaced(1.0, 1.5, 1.0))
     trace = trace_of(image, grid((1.5, 2.0, 1.0), back="logits"))
     assert trace.working_shape == (10, 9, 8)
-    expected = softmax(np.stack([resize(c.astype(float), (15, 12, 8), order=1, mode="edge", anti_aliasing=False) for c in logits]))
+    expected = softmax(
+        np.stack([resize(c.astype(float), (15, 12, 8), order=1, mode="edge", anti_aliasing=False) for c in logits])
+    )
     answer = softmax(logits).astype(np.float32)
     np.testing.assert_allclose(restore(answer, trace), expected, atol=1e-5)
     np.testing.assert_array_equal(restore_labels(answer, trace, LABELS), expected.argmax(axis=0))

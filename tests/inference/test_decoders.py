@@ -171,7 +171,12 @@ def test_a_region_is_found_with_all_values_that_it_is_made_of():
     assert decoded.mask.tolist() == [[2] * 4, [1] * 4, [1] * 4, [0] * 4]
     assert decoded.answer == ["whole", "core"]
     whole, core, none = decoded.findings
-    assert (whole.region.voxels, whole.region.mask_value, core.region.voxels, core.region.mask_value) == (12, None, 4, 2)
+    assert (whole.region.voxels, whole.region.mask_value, core.region.voxels, core.region.mask_value) == (
+        12,
+        None,
+        4,
+        2,
+    )
     assert whole.probability == pytest.approx(0.8)
     assert none.region is None
     assert tuple(decoded.row) == ("area_mm2_whole", "area_mm2_core", "area_mm2_none")

@@ -179,10 +179,22 @@ def arguments(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: configuration(c).update(previous_stage="3d_lowres"), "second stage of a cascade.*3d_lowres"),
         (lambda c: configuration(c).update(normalization_schemes=["MyNorm"]), "normalisation MyNorm is not known"),
         (lambda c: configuration(c).update(preprocessor_name="Mine"), "preprocessor is Mine"),
-        (lambda c: configuration(c).update(resampling_fn_data="resample_torch"), "resampling of data is resample_torch"),
-        (lambda c: configuration(c)["resampling_fn_data_kwargs"].update(order=1), "resampling of data has the settings"),
-        (lambda c: configuration(c)["resampling_fn_data_kwargs"].update(force_separate_z=True), "force_separate_z is True"),
-        (lambda c: configuration(c)["architecture"].update(network_class_name="a.b.Primus"), "the network is a a.b.Primus"),
+        (
+            lambda c: configuration(c).update(resampling_fn_data="resample_torch"),
+            "resampling of data is resample_torch",
+        ),
+        (
+            lambda c: configuration(c)["resampling_fn_data_kwargs"].update(order=1),
+            "resampling of data has the settings",
+        ),
+        (
+            lambda c: configuration(c)["resampling_fn_data_kwargs"].update(force_separate_z=True),
+            "force_separate_z is True",
+        ),
+        (
+            lambda c: configuration(c)["architecture"].update(network_class_name="a.b.Primus"),
+            "the network is a a.b.Primus",
+        ),
         (lambda c: arguments(c).update(nonlin="torch.nn.GELU"), "activation is GELU"),
         (lambda c: arguments(c).update(norm_op="torch.nn.GroupNorm"), "normalises by GroupNorm"),
         (lambda c: arguments(c).update(squeeze_excitation=True), "squeeze_excitation, which Osler cannot build"),
@@ -262,7 +274,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         convert(tmp_path / "model.zip", output=output)
     with pytest.raises(UsageError, match="no trained nnU-Net v2 model"):
         convert(place / "fold_0", output=output)
-    with pytest.raises(UsageError, match="has no fold 4.*it has 0, 1"):
+    with pytest.raises(UsageError, match=r"has no fold 4.*it has 0, 1"):
         convert(folder, output=output, folds=[0, 4])
     with pytest.raises(UsageError, match=r"checkpoint_best\.pth \(fold 0: checkpoint_final\.pth"):
         convert(folder, output=output, checkpoint="best")
@@ -312,3 +324,52 @@ def test_the_command_converts_and_tells(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["convert", str(folder), "--output", str(tmp_path / "model")]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "model"), str(folder / "image_0000.png"), "-o", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda a: a.update(strides="two"), "strides.*"),
+        (lambda a: a.update(kernel_sizes=[[2, 2, 2]] * 3), "kernels of even size"),
+        (lambda a: a.update(stem_channels=99), "stem has a width of its own"),
+        (lambda a: a.update(features_per_stage=[]), "features_per_stage"),
+        (lambda a: a.update(n_conv_per_stage=[1, 0, 2]), "block counts"),
+        (lambda a: a.update(strides=[[2, 1, 1], [1, 2, 2], [2, 2, 2]]), "strides on its first level"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(
+    change: Callable[[dict[str, Any]], object], match: str, tmp_path: Path
+) -> None:
+    folder = unpack("ct-anisotropic", tmp_path / "nnunet")
+    change_json(trained_in(folder) / "plans.json", lambda content: change(arguments(content)))
+    with pytest.raises(ModelError, match=match):
+        convert(folder, output=tmp_path / "model")
+
+
+def test_batch_normalisation_is_recognised_by_its_statistics(tmp_path: Path) -> None:
+    """A trainer may replace the normalisation without a word in plans.json."""
+    import torch
+
+    folder = unpack("old-plans", tmp_path / "nnunet")
+    path = trained_in(folder) / "fold_0" / "checkpoint_final.pth"
+    content = torch.load(path, weights_only=False)
+    state = content["network_weights"]
+    for name in [name for name in state if name.endswith(".norm.weight")]:
+        stem, width = name.removesuffix("weight"), len(state[name])
+        state[f"{stem}running_mean"] = torch.linspace(-0.3, 0.4, width)
+        state[f"{stem}running_var"] = torch.linspace(0.5, 2.0, width)
+        state[f"{stem}num_batches_tracked"] = torch.tensor(9)
+    torch.save(content, path)
+    model = convert(folder, output=tmp_path / "model").model
+    assert model.plan.network.normalisation == "batch"
+    block = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.BatchNorm3d(4)).eval()
+    for part, there in ((block[0], "conv"), (block[1], "norm")):
+        prefix = f"encoder.stages.0.0.convs.0.{there}."
+        part.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    from osler.learning.export import load_network
+
+    ours = load_network(model).stages[0][0][:2]  # type: ignore[index]
+    noise = torch.randn(1, 1, 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():  # the weights' axes were turned: x, y, z here and z, y, x there
+        expected = block(noise.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)
+        np.testing.assert_allclose(ours(noise).numpy(), expected.numpy(), atol=1e-5)

@@ -110,7 +110,8 @@ def _depth(plan: Plan) -> Iterator[str]:
     """Whether the patch is large enough for the strides."""
     network = plan.network
     if network.family != "encoder" and any(step != 1 for step in network.strides[0]):
-        yield f"network.strides begins with {network.strides[0]}, and the first level of a {network.family} has no stride: all ones"
+        first = f"the first level of a {network.family} has no stride: all ones"
+        yield f"network.strides begins with {network.strides[0]}, and {first}"
     total = tuple(math.prod(steps) for steps in zip(*network.strides, strict=True))
     if any(size < steps for size, steps in zip(plan.patch, total, strict=True)):
         yield f"patch is {plan.patch}, smaller than the {total} that network.strides divide it by in all"

@@ -108,14 +108,14 @@ def _scores(array: Array, *, exclusive: bool) -> Array:
     logits by a number that all classes share, which no arg-max and no softmax sees; of others the logits themselves."""
     positive = np.maximum(array, _LEAST)
     if exclusive:
-        return np.log(positive)
-    return np.log(positive) - np.log1p(-np.minimum(array, _SURE))
+        return np.asarray(np.log(positive))
+    return np.asarray(np.log(positive) - np.log1p(-np.minimum(array, _SURE)))
 
 
 def _largest_channel(array: Array, trace: Trace) -> Array:
     """(C, *working) to the index (*kept) of the largest channel after resampling, one channel at a time."""
     if not trace.resampled:
-        return np.argmax(array, axis=0)
+        return np.asarray(np.argmax(array, axis=0))
     back, of_logits = _resampler(trace), trace.interpolation.of == "logits"
 
     def one(index: int) -> Array:

@@ -1,4 +1,4 @@
-"""Weights that another program trained, in a network of Osler's: loading them, and whether the exported graph agrees."""
+"""Weights that another program trained, in a network of Osler's, and whether the exported graph agrees with it."""
 
 from __future__ import annotations
 

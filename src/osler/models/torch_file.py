@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -102,7 +102,7 @@ class TorchFile:
         array = np.array(view, dtype=dtype.newbyteorder("="), order="C")
         return (array.astype(np.uint32) << 16).view(np.float32) if tensor.kind == "bf16" else array
 
-    def _layout(self) -> tuple[str, str]:
+    def _layout(self) -> tuple[str, Literal["<", ">"]]:
         """The folder inside the archive, and its byte order as NumPy writes it."""
         found = [name for name in self._archive.namelist() if name.endswith("/data.pkl")]
         if len(found) != 1:
@@ -309,7 +309,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": lambda pairs=(): dict(pairs),
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
-    "torch.Size": lambda sizes: tuple(sizes),
+    "torch.Size": tuple,
     "torch.device": lambda *parts: ":".join(str(part) for part in parts),
     "numpy.dtype": lambda text, *_: _Dtype(text),
     "numpy.core.multiarray.scalar": _scalar,

@@ -45,9 +45,7 @@ class Network(nn.Module, ABC):
         return self.map_image(image)
 
 
-def conv(
-    dimensions: int, inputs: int, outputs: int, kernel: Steps, stride: Steps = 1
-) -> nn.Module:
+def conv(dimensions: int, inputs: int, outputs: int, kernel: Steps, stride: Steps = 1) -> nn.Module:
     """A convolution that keeps the shape at stride 1; no bias (a normalisation follows)."""
     kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
     padding = kernel // 2 if isinstance(kernel, int) else tuple(size // 2 for size in kernel)

@@ -8,6 +8,7 @@ and have one there: the normalisation that follows takes any constant away again
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -42,7 +43,7 @@ class NnUNet(UNet):
         if len(counts) != levels - 1:
             raise PlanError(f"network.decoder_blocks has {len(counts)} entries, and the decoder {levels - 1} levels")
         kernels = network.kernels or ((3,) * plan.dimensions,) * levels
-        shared = {"norm": network.normalisation, "slope": network.slope}
+        shared: dict[str, Any] = {"norm": network.normalisation, "slope": network.slope}
         widths = (plan.inputs, *network.features)
         ones = (1,) * plan.dimensions
 

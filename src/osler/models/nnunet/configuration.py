@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from osler.errors import ModelError, Unknown
 
@@ -24,7 +24,9 @@ _KNOWN = {
     *("n_conv_per_stage_decoder", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs"),
     *("nonlin", "nonlin_kwargs", "deep_supervision", "pool", "stem_channels"),
 }
-_NORMS = {"InstanceNorm": "instance", "BatchNorm": "batch"}
+_NORMS: dict[str, Literal["instance", "batch"]] = {"InstanceNorm": "instance", "BatchNorm": "batch"}
+_Sizes = int | tuple[int | tuple[int, ...], ...]
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class _Lenient(BaseModel):
@@ -36,6 +38,23 @@ class _Lenient(BaseModel):
 class _Architecture(_Lenient):
     network_class_name: str
     arch_kwargs: dict[str, Any]
+
+
+class _Arguments(_Lenient):
+    """What the network is called with."""
+
+    features_per_stage: tuple[int, ...] = Field(min_length=2)
+    strides: _Sizes
+    kernel_sizes: _Sizes
+    n_conv_per_stage: int | tuple[int, ...] | None = None
+    n_blocks_per_stage: int | tuple[int, ...] | None = None
+    n_conv_per_stage_decoder: int | tuple[int, ...]
+    norm_op: str | None = None
+    norm_op_kwargs: dict[str, Any] | None = None
+    nonlin: str | None = None
+    nonlin_kwargs: dict[str, Any] | None = None
+    pool: str = "conv"
+    stem_channels: int | None = None
 
 
 class Configuration(_Lenient):
@@ -121,23 +140,35 @@ def topology_of(configuration: Configuration) -> Topology:
     """Raises:
     ModelError: when the network is of a class or has a part that Osler cannot build.
     """
-    described = _described(configuration)
-    class_name, arguments = described
+    class_name, described = _described(configuration)
     family = _FAMILIES.get(class_name.rpartition(".")[2])
     if family is None:
         raise ModelError(
             f"the network is a {class_name}, which Osler cannot build", remedy=f"it can build {', '.join(_FAMILIES)}"
         )
-    _check_arguments(arguments)
-    levels, dimensions = len(arguments["features_per_stage"]), len(configuration.patch_size)
-    blocks = arguments.get("n_conv_per_stage") or arguments.get("n_blocks_per_stage") or ()
+    foreign = sorted(name for name, value in described.items() if name not in _KNOWN and value is not None)
+    if foreign:
+        raise ModelError(
+            f"the network has {', '.join(foreign)}, which Osler cannot build", remedy="convert a model without it"
+        )
+    arguments = _validated(_Arguments, described, "the network's description in plans.json")
+    if arguments.pool != "conv":
+        raise ModelError(f"the network pools by {arguments.pool!r}; Osler's strides", remedy="convert another model")
+    levels, dimensions = len(arguments.features_per_stage), len(configuration.patch_size)
+    if arguments.stem_channels not in (None, arguments.features_per_stage[0]):
+        raise ModelError(
+            "the network's stem has a width of its own, which Osler cannot build", remedy="convert another"
+        )
+    kernels = _per_level(arguments.kernel_sizes, levels, dimensions)
+    if any(size % 2 == 0 for kernel in kernels for size in kernel):
+        raise ModelError(f"the network has kernels of even size, {kernels}", remedy="Osler's have a middle")
     return Topology(
         family=family,
-        features=tuple(arguments["features_per_stage"]),
-        strides=_per_level(arguments["strides"], levels, dimensions),
-        kernels=_per_level(arguments["kernel_sizes"], levels, dimensions),
-        blocks=_counts(blocks, levels),
-        decoder_blocks=_counts(arguments["n_conv_per_stage_decoder"], levels - 1),
+        features=arguments.features_per_stage,
+        strides=_per_level(arguments.strides, levels, dimensions),
+        kernels=kernels,
+        blocks=_counts(arguments.n_conv_per_stage or arguments.n_blocks_per_stage or (), levels),
+        decoder_blocks=_counts(arguments.n_conv_per_stage_decoder, levels - 1),
         normalisation=_norm(arguments),
         slope=_slope(arguments),
     )
@@ -176,56 +207,49 @@ def _described(configuration: Configuration) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    missing = {"features_per_stage", "strides", "kernel_sizes", "n_conv_per_stage_decoder"} - set(arguments)
-    if missing:
-        raise ModelError(f"the network's {', '.join(sorted(missing))} are not in plans.json", remedy="copy it again")
-    foreign = sorted(name for name in arguments if name not in _KNOWN and arguments[name] is not None)
-    if foreign:
-        raise ModelError(
-            f"the network has {', '.join(foreign)}, which Osler cannot build", remedy="convert a model without it"
-        )
-    if arguments.get("pool", "conv") != "conv":
-        raise ModelError(f"the network pools by {arguments['pool']!r}; Osler's strides", remedy="convert another model")
-
-
-def _norm(arguments: Mapping[str, Any]) -> Literal["instance", "batch"]:
-    name = str(arguments.get("norm_op") or "none").rpartition(".")[2].rstrip("123d")
-    settings = arguments.get("norm_op_kwargs") or {}
-    if _NORMS.get(name) is None or settings.get("eps", 1e-5) != 1e-5 or not settings.get("affine", True):
+def _norm(arguments: _Arguments) -> Literal["instance", "batch"]:
+    name = (arguments.norm_op or "none").rpartition(".")[2].rstrip("123d")
+    settings = arguments.norm_op_kwargs or {}
+    if name not in _NORMS or settings.get("eps", 1e-5) != 1e-5 or not settings.get("affine", True):
         raise ModelError(
             f"the network normalises by {name} with {settings}, which Osler cannot build",
             remedy="it can build InstanceNorm and BatchNorm with eps 1e-5 and affine",
         )
-    return "batch" if name == "BatchNorm" else "instance"
+    return _NORMS[name]
 
 
-def _slope(arguments: Mapping[str, Any]) -> float:
-    name = str(arguments.get("nonlin")).rpartition(".")[2]
+def _slope(arguments: _Arguments) -> float:
+    name = (arguments.nonlin or "none").rpartition(".")[2]
     if name == "ReLU":
         return 0.0
-    if name == "LeakyReLU":
-        return float((arguments.get("nonlin_kwargs") or {}).get("negative_slope", 0.01))
+    slope = (arguments.nonlin_kwargs or {}).get("negative_slope", 0.01)
+    if name == "LeakyReLU" and isinstance(slope, int | float):
+        return float(slope)
     raise ModelError(f"the network's activation is {name}, which Osler cannot build", remedy="LeakyReLU and ReLU are")
 
 
-def _per_level(value: Any, levels: int, dimensions: int) -> Steps:
+def _per_level(value: _Sizes, levels: int, dimensions: int) -> Steps:
     """A number, or one per level, or one per level and axis, as the last."""
-    rows = list(value) if isinstance(value, list | tuple) else [value] * levels
-    whole = tuple(tuple(int(n) for n in row) if isinstance(row, list | tuple) else (int(row),) * dimensions for row in rows)
-    if len(whole) != levels or any(len(row) != dimensions for row in whole):
-        raise ModelError(f"the network's steps {whole} do not fit {levels} levels of {dimensions} axes", remedy="")
+    rows = (value,) * levels if isinstance(value, int) else value
+    whole = tuple((row,) * dimensions if isinstance(row, int) else row for row in rows)
+    if len(whole) != levels or any(len(row) != dimensions or min(row) < 1 for row in whole):
+        raise ModelError(
+            f"the network's sizes {whole} do not fit {levels} levels of {dimensions} axes",
+            remedy="copy plans.json again",
+        )
     return whole
 
 
-def _counts(value: Any, levels: int) -> tuple[int, ...]:
-    whole = tuple(int(n) for n in value) if isinstance(value, list | tuple) else (int(value),) * levels
-    if len(whole) != levels:
-        raise ModelError(f"the network has block counts for {len(whole)} of {levels} levels", remedy="copy plans.json again")
+def _counts(value: int | tuple[int, ...], levels: int) -> tuple[int, ...]:
+    whole = (value,) * levels if isinstance(value, int) else value
+    if len(whole) != levels or any(count < 1 for count in whole):
+        raise ModelError(
+            f"the network's block counts {whole} do not fit {levels} levels", remedy="copy plans.json again"
+        )
     return whole
 
 
-def _validated(kind: Any, content: Mapping[str, Any], where: str) -> Any:
+def _validated(kind: type[_Kind], content: Mapping[str, Any], where: str) -> _Kind:
     try:
         return kind.model_validate(content)
     except ValidationError as error:

@@ -95,7 +95,12 @@ def _check_known(plans: Plans, configuration: Configuration) -> None:
     _known("preprocessor", configuration.preprocessor_name, ["DefaultPreprocessor"])
     for what, name, settings, order in (
         ("data", configuration.resampling_fn_data, configuration.resampling_fn_data_kwargs, 3),
-        ("probabilities", configuration.resampling_fn_probabilities, configuration.resampling_fn_probabilities_kwargs, 1),
+        (
+            "probabilities",
+            configuration.resampling_fn_probabilities,
+            configuration.resampling_fn_probabilities_kwargs,
+            1,
+        ),
     ):
         _known(f"resampling of {what}", name, [_RESAMPLING])
         given = {key: value for key, value in settings.items() if key != "is_seg"}
@@ -151,7 +156,9 @@ def _normalisations(plans: Plans, configuration: Configuration, channels: int) -
             remedy="give the files of one model",
         )
     found = plans.foreground_intensity_properties_per_channel
-    return tuple(_normalisation(s, m, found.get(str(n), {})) for n, (s, m) in enumerate(zip(schemes, masked, strict=True)))
+    return tuple(
+        _normalisation(s, m, found.get(str(n), {})) for n, (s, m) in enumerate(zip(schemes, masked, strict=True))
+    )
 
 
 def _normalisation(scheme: str, masked: bool, foreground: Mapping[str, float]) -> NormalisationPlan:
@@ -205,7 +212,9 @@ def _answers(dataset: dict[str, Any]) -> tuple[LabelSet, tuple[RegionPlan, ...]]
     if any(isinstance(value, list) for value in kept.values()):
         return labels, _regions(kept, dataset.get("regions_class_order"))
     if labels.values != tuple(range(1, len(labels.values) + 1)):
-        raise ModelError(f"dataset.json has the labels {labels.values}, which are not 1, 2, 3 ...", remedy="copy it again")
+        raise ModelError(
+            f"dataset.json has the labels {labels.values}, which are not 1, 2, 3 ...", remedy="copy it again"
+        )
     return labels, ()
 
 
@@ -219,7 +228,8 @@ def _regions(labels: Mapping[str, Any], order: Any) -> tuple[RegionPlan, ...]:
     if not isinstance(order, list) or len(order) != len(regions):
         raise ModelError("dataset.json has no regions_class_order for its regions", remedy="copy it again")
     return tuple(
-        RegionPlan(name=name, values=values, writes=int(value)) for (name, values), value in zip(regions, order, strict=True)
+        RegionPlan(name=name, values=values, writes=int(value))
+        for (name, values), value in zip(regions, order, strict=True)
     )
 
 

@@ -4,8 +4,8 @@
     PYTHON_WITH_NNUNETV2 benchmarks/peers/nnunet_references.py OUTPUT
 
 Runs in an environment of its own with nnunetv2 2.8.1 (it needs timm, which needs torchvision, so it can be no
-dependency here): nnU-Net builds the network, prepares the study, predicts, and brings the probabilities back. Each model
-is a folder as nnUNetv2_train leaves it, with ``image*`` and ``reference.npz`` beside it, as OUTPUT/NAME.zip. The
+dependency here): nnU-Net builds the network, prepares the study, predicts, and brings the probabilities back. Each
+model is a folder as nnUNetv2_train leaves it, with ``image*`` and ``reference.npz`` beside it, as OUTPUT/NAME.zip. The
 reference has ``labels`` (uint8) and ``probabilities`` (integers of 1/65535), both z, y, x.
 
 nnU-Net sums windows in half precision, in which a logit at the corner of a study can be wrong by 0.5. Here its sums are

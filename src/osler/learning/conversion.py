@@ -66,7 +66,7 @@ def check_parity(network: Network, plan: Plan, folder: Path, member: Member, *, 
     """
     noise = np.random.default_rng(seed).standard_normal((1, plan.inputs, *plan.patch), np.float32)
     with torch.inference_mode():
-        expected = network({"image": torch.from_numpy(noise)})["logits"].numpy()
+        expected = network.eval()({"image": torch.from_numpy(noise)})["logits"].numpy()
     engine = make_engine("openvino")
     engine.load(folder / member.graphs[".xml"], precision="float32")
     found = engine.run({"image": noise})["logits"]

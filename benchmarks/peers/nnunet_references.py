@@ -6,7 +6,8 @@
 Runs in an environment of its own with nnunetv2 2.8.1 (it needs timm, which needs torchvision, so it can be no
 dependency here): nnU-Net builds the network, prepares the study, predicts, and brings the probabilities back. Each
 model is a folder as nnUNetv2_train leaves it, with ``image*`` and ``reference.npz`` beside it, as OUTPUT/NAME.zip. The
-reference has ``labels`` (uint8) and ``probabilities`` (integers of 1/65535), both z, y, x.
+reference has ``labels`` (uint8) and ``probabilities`` (integers of 1/65535), both z, y, x; of some also ``mirrored``, the
+probabilities averaged over mirrored copies.
 
 nnU-Net sums windows in half precision, in which a logit at the corner of a study can be wrong by 0.5. Here its sums are
 made float32, so that what is compared is the method; ``--half`` leaves them as they are.
@@ -199,17 +200,20 @@ def sum_in_float32() -> None:
     predicting.torch = FullPrecision()
 
 
-def refer(folder: Path, place: Path, reader: Any, files: list[Path]) -> None:
+def refer(folder: Path, place: Path, reader: Any, files: list[Path], *, mirrored: bool = False) -> None:
     """Let nnU-Net predict."""
-    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    folds = [int(fold.name[5:]) for fold in sorted(place.glob("fold_*"))]
-    predictor.initialize_from_trained_model_folder(str(place), folds, "checkpoint_final.pth")
-    array, properties = reader.read_images([str(file) for file in files])
-    labels, probabilities = predictor.predict_single_npy_array(array, properties, None, None, True)
-    counts = np.bincount(labels.reshape(-1).astype(int))
-    print(folder.name, labels.shape, "voxels by label:", counts.tolist())
-    whole = np.round(np.asarray(probabilities, np.float64) * 65535).astype(np.uint16)
-    np.savez_compressed(folder / "reference.npz", labels=labels.astype(np.uint8), probabilities=whole)
+    answers = {}
+    for name, mirror in (("probabilities", False), *((("mirrored", True),) if mirrored else ())):
+        predictor = nnUNetPredictor(use_mirroring=mirror, device=torch.device("cpu"), allow_tqdm=False)
+        folds = [int(fold.name[5:]) for fold in sorted(place.glob("fold_*"))]
+        predictor.initialize_from_trained_model_folder(str(place), folds, "checkpoint_final.pth")
+        array, properties = reader.read_images([str(file) for file in files])
+        labels, probabilities = predictor.predict_single_npy_array(array, properties, None, None, True)
+        answers[name] = np.round(np.asarray(probabilities, np.float64) * 65535).astype(np.uint16)
+        if not mirror:
+            answers["labels"] = labels.astype(np.uint8)
+    print(folder.name, "voxels by label:", np.bincount(answers["labels"].reshape(-1)).tolist())
+    np.savez_compressed(folder / "reference.npz", **answers)
     shutil.make_archive(str(folder), "zip", folder)
     shutil.rmtree(folder)
 
@@ -240,7 +244,8 @@ def main(output: Path) -> None:
     place = write_model(folder, plan, three, ["T1", "map"])
     volume(folder / "image_0000.nii.gz", (22, 19, 17), (1.0, 1.3, 1.5), 2, border=3)
     volume(folder / "image_0001.nii.gz", (22, 19, 17), (1.0, 1.3, 1.5), 3, border=2)
-    refer(folder, place, SimpleITKIO(), [folder / "image_0000.nii.gz", folder / "image_0001.nii.gz"])
+    files = [folder / "image_0000.nii.gz", folder / "image_0001.nii.gz"]
+    refer(folder, place, SimpleITKIO(), files, mirrored=True)
 
     folder = output / "slices-2d"
     net = architecture("PlainConvUNet", 2, [[1, 1], [2, 2], [2, 1]], [[3, 3], [3, 3], [3, 1]], [4, 6, 8])
@@ -250,7 +255,7 @@ def main(output: Path) -> None:
     )  # fmt: skip
     place = write_model(folder, plan, three, ["MR"])
     volume(folder / "image_0000.nii.gz", (7, 25, 30), (5.0, 1.3, 0.9), 4, border=1)
-    refer(folder, place, SimpleITKIO(), [folder / "image_0000.nii.gz"])
+    refer(folder, place, SimpleITKIO(), [folder / "image_0000.nii.gz"], mirrored=True)
 
     folder = output / "regions-ensemble"
     net = architecture("ResidualUNet", 3, halves, cubes, [4, 6])

@@ -42,11 +42,11 @@ def trained_in(folder: Path) -> Path:
     return next(folder.glob("nnUNetTrainer__*"))
 
 
-def answer_of(model: Model, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def answer_of(model: Model, folder: Path, *, mirror: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Labels (I, J[, K]) and probabilities (O, ...) on the study's own grid."""
     (found,) = find_studies(sorted(path for path in folder.iterdir() if path.name.startswith("image")))
     prepared = prepare(read_channels(found, model.plan), model.plan)
-    with Predictor(model) as predictor:
+    with Predictor(model, mirror=mirror) as predictor:
         answer = predictor.predict(prepared)
     regions = model.plan.regions
     return (
@@ -55,9 +55,9 @@ def answer_of(model: Model, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def reference_of(folder: Path, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+def reference_of(folder: Path, dimensions: int, kind: str = "probabilities") -> tuple[np.ndarray, np.ndarray]:
     stored = np.load(folder / "reference.npz")
-    labels, probabilities = stored["labels"], stored["probabilities"] * STEP
+    labels, probabilities = stored["labels"], stored[kind] * STEP
     if dimensions == 2:
         labels, probabilities = labels[0], probabilities[:, 0]
     return labels.T, probabilities.transpose(0, *range(probabilities.ndim - 1, 0, -1))
@@ -73,6 +73,15 @@ def test_labels_and_probabilities_are_nnunets_own(kind: str, tmp_path: Path) -> 
     np.testing.assert_allclose(probabilities, expected_probabilities, atol=5e-5)
     assert len(np.unique(labels)) >= 3
     assert all(one.same_answer > 0.999 for one in converted.parity)
+
+
+@pytest.mark.parametrize("kind", ["resenc-masked", "slices-2d"])
+def test_mirroring_is_nnunets_too(kind: str, tmp_path: Path) -> None:
+    folder = unpack(kind, tmp_path / "nnunet")
+    model = convert(folder, output=tmp_path / "model").model
+    _, probabilities = answer_of(model, folder, mirror=True)
+    np.testing.assert_allclose(probabilities, reference_of(folder, 3, "mirrored")[1], atol=5e-5)
+    assert np.abs(probabilities - reference_of(folder, 3)[1]).max() > 0.1
 
 
 def test_the_real_model_answers_as_nnunet_did(shared: Path, tmp_path: Path) -> None:
@@ -368,7 +377,7 @@ def test_batch_normalisation_is_recognised_by_its_statistics(tmp_path: Path) -> 
         part.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     from osler.learning.export import load_network
 
-    ours = load_network(model).stages[0][0][:2]  # type: ignore[index]
+    ours = torch.nn.Sequential(*list(load_network(model).stages[0][0])[:2])  # type: ignore[index]
     noise = torch.randn(1, 1, 5, 6, 7, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():  # the weights' axes were turned: x, y, z here and z, y, x there
         expected = block(noise.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)

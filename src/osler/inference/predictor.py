@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain, combinations
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,8 @@ def default_precision(model: Model) -> Precision:
 class Predictor:
     """The story: made from a model, entered (graphs are checked and compiled), asked any number of times, left.
 
-    Every member and, with ``mirror``, every mirrored copy of the study gives probabilities; their mean is the answer.
+    Every member and, with ``mirror``, every mirrored copy of the study (for masks: of each window) gives logits; the
+    probabilities of their mean are the answer.
 
     Args:
         model: the opened folder.
@@ -153,7 +156,7 @@ class Predictor:
             total = logits if total is None else np.add(total, logits, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
-        total /= np.float32(len(self._engines) * len(self._flips))
+        total /= np.float32(len(self._engines))
         return total
 
     def _probabilities(self, logits: Array) -> Array:
@@ -167,29 +170,29 @@ class Predictor:
         return logits
 
     def _passes(self, stack: Array) -> Iterator[Array]:
-        """Logits of each member for each mirrored copy, mirrored back."""
+        """Logits of each member, averaged over mirrored copies."""
         for engine in self._engines:
-            for flips in self._flips:
-                axes = tuple(axis + 2 for axis in flips)
-                logits = self._run(engine, np.flip(stack, axes) if axes else stack)
-                yield np.flip(logits, axes) if axes and logits.ndim > 2 else logits
+            run = partial(self._mirrored, engine)
+            yield self._windowed(run, stack) if self.plan.task == "segment" else run(stack)
 
-    def _run(self, engine: Engine, stack: Array) -> Array:
-        if self.plan.task != "segment":
-            return engine.run({"image": stack})["logits"]
+    def _mirrored(self, engine: Engine, stack: Array) -> Array:
+        """Mean logits of what is run and of its mirrored copies, mirrored back."""
+        total: Array | None = None
+        for flips in self._flips:
+            axes = tuple(axis + 2 for axis in flips)
+            logits = engine.run({"image": np.flip(stack, axes) if axes else stack})["logits"]
+            back = np.flip(logits, axes) if axes and logits.ndim > 2 else logits
+            total = back if total is None else total + back
+        if total is None:
+            raise ModelError("there is no copy to run", remedy="leave mirror out")
+        return total if len(self._flips) == 1 else total / np.float32(len(self._flips))
+
+    def _windowed(self, run: Callable[[Array], Array], stack: Array) -> Array:
+        """(B, C, \\*S) to logits (B, O, \\*S), window by window."""
         patch = self.plan.patch
         batch = max(1, min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch))))
-        volumes = [
-            sliding(
-                one,
-                patch,
-                lambda windows: engine.run({"image": windows})["logits"],
-                overlap=self.plan.overlap,
-                batch=batch,
-                weights=self.plan.window_weights,
-            )
-            for one in stack
-        ]
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "weights": self.plan.window_weights}
+        volumes = [sliding(one, patch, run, batch=batch, **settings) for one in stack]
         return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
 
 

@@ -6,8 +6,8 @@
 Runs in an environment of its own with nnunetv2 2.8.1 (it needs timm, which needs torchvision, so it can be no
 dependency here): nnU-Net builds the network, prepares the study, predicts, and brings the probabilities back. Each
 model is a folder as nnUNetv2_train leaves it, with ``image*`` and ``reference.npz`` beside it, as OUTPUT/NAME.zip. The
-reference has ``labels`` (uint8) and ``probabilities`` (integers of 1/65535), both z, y, x; of some also ``mirrored``, the
-probabilities averaged over mirrored copies.
+reference has ``labels`` (uint8) and ``probabilities`` (integers of 1/65535), both z, y, x; of some also ``mirrored``,
+the probabilities averaged over mirrored copies.
 
 nnU-Net sums windows in half precision, in which a logit at the corner of a study can be wrong by 0.5. Here its sums are
 made float32, so that what is compared is the method; ``--half`` leaves them as they are.

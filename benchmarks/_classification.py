@@ -10,7 +10,15 @@ from _table import Row, write_table
 __all__ = ["measure"]
 
 
-def measure(name: str, title: str, data: Path, budget: str, seconds: float, must: dict[str, tuple[str, str]]) -> None:
+def measure(
+    name: str,
+    title: str,
+    data: Path,
+    budget: str,
+    seconds: float,
+    must: dict[str, tuple[str, str]],
+    also: dict[str, Path] | None = None,
+) -> None:
     """Train, run the peer, write the table.
 
     Args:
@@ -20,6 +28,7 @@ def measure(name: str, title: str, data: Path, budget: str, seconds: float, must
         budget: as ``osler train`` takes it.
         seconds: the same in seconds, for the peer.
         must: for each metric what it must reach and the reference.
+        also: other forms of the data by what sets them apart; Osler is trained on them too.
     """
     _, ours = train(name, data, "--budget", budget)
     theirs = peer("plain_resnet", data, ours, seconds=seconds)
@@ -28,4 +37,11 @@ def measure(name: str, title: str, data: Path, budget: str, seconds: float, must
         reach, reference = must.get(metric, ("", ""))
         beside = figure_of(theirs, metric)
         rows.append(Row(**compare(metric.replace("_", " "), figure, beside, must_reach=reach, reference=reference)))
+    for number, (what, path) in enumerate((also or {}).items()):
+        _, other = train(f"{name}-{number}", path, "--budget", budget)
+        rows += [
+            Row(**compare(f"{metric.replace('_', ' ')}, {what}", other.metrics[metric], None))
+            for metric in must
+            if metric in other.metrics
+        ]
     write_table(name, title, rows, peer="plain MONAI ResNet-18, same time")

@@ -12,7 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from PIL import Image as Picture
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from _faults import MASK_FAULTS, PICTURE_FAULTS, edited_copy
 from _runs import DATA
@@ -23,6 +23,8 @@ from osler.studies.phantoms.dicom_series import write_ct_series
 __all__ = ["Planted", "heart_pictures", "mammograms", "radiographs", "series", "sided_lungs", "volumes"]
 
 EACH = 6
+_ASIDE = "SC-N-06"
+"""The patient of cardiac-mr whose masks lie aside as published."""
 _ELSEWHERE = ("mirrored", "upside down", "shrunken", "bias field")
 """Heart slices lie, vary and are shaded (surface coils) so that these cannot be told; the volumes get them."""
 
@@ -116,8 +118,20 @@ def heart_pictures(folder: Path) -> Planted:
                 Picture.open(next(sources)).convert("L").resize(grey.shape[::-1]).save(image)
             else:
                 _damage(fault, image, mask, grey)
+    _move_masks(planted, patients)
     planted.studies = len(names)
     return planted
+
+
+def _move_masks(planted: Planted, patients: Mapping[str, str]) -> None:
+    """All masks of one patient 11 pixels aside; those of another lie aside as published."""
+    chosen = str(np.random.default_rng(7).choice(sorted(set(patients.values()) - {_ASIDE})))
+    for name, patient in patients.items():
+        if patient in (chosen, _ASIDE):
+            planted.plant("mask aside", name)
+        if patient == chosen:
+            mask = planted.path / "labelsTr" / f"{name}.png"
+            Picture.fromarray(np.roll(np.asarray(Picture.open(mask)), (-7, 9), axis=(0, 1))).save(mask)
 
 
 def _damage(fault: str, image: Path, mask: Path, grey: Array) -> None:
@@ -380,24 +394,26 @@ def _write_mammogram(path: Path, pixels: Array, side: str, patient: str, modalit
 
 
 def sided_lungs(folder: Path) -> Planted:
-    """48 chest CT phantoms, NIfTI, with the left and the right lung as labels."""
+    """48 chest CT phantoms, NIfTI, with the left and the right lung as labels; four masks lie 5 voxels aside."""
     rng = np.random.default_rng(4)
     planted = Planted("lungs", folder)
     folder.mkdir(parents=True)
     (folder / "labels.json").write_text(json.dumps({"1": "left lung", "2": "right lung"}))
     wrong = rng.permutation(48)
     swapped, mirrored = set(wrong[:EACH].tolist()), set(wrong[EACH : EACH + 4].tolist())
+    aside = set(wrong[EACH + 4 : EACH + 8].tolist())
     rows = []
     for number in range(48):
         phantom = make(100 + number, size=(40, 40, 20))
         lungs = phantom.mask.array[0] == 1
         affine = phantom.image.affine
-        i, j, k = np.meshgrid(*map(np.arange, lungs.shape), indexing="ij")
-        x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
-        sides = np.where(lungs, np.where(x < np.median(x[lungs]), 1, 2), 0).astype(np.uint8)
+        sides = _sides(lungs, affine)
         if number in swapped:
             sides = np.where(sides > 0, 3 - sides, 0).astype(np.uint8)
             planted.plant("labels swapped", f"v{number:02d}_image")
+        if number in aside:
+            sides = np.pad(sides, ((0, 0), (5, 0), (0, 0)))[:, :-5]
+            planted.plant("mask aside", f"v{number:02d}_image")
         if number in mirrored:  # the header says left where the voxels show right
             affine = np.diag([-1.0, 1, 1, 1]) @ affine
             planted.plant("mirrored header", f"v{number:02d}_image")
@@ -409,6 +425,20 @@ def sided_lungs(folder: Path) -> Planted:
     _manifest(folder, rows)
     planted.studies = len(rows)
     return planted
+
+
+def _sides(lungs: Array, affine: Array) -> Array:
+    """1 in the left lung, 2 in the right one: by the middle of each piece, or by the middle of all where they touch."""
+    i, j, k = np.meshgrid(*map(np.arange, lungs.shape), indexing="ij")
+    x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
+    middle = np.median(x[lungs])
+    pieces, count = label(lungs)
+    if np.bincount(pieces[lungs]).max() > 0.8 * lungs.sum():
+        return np.where(lungs, np.where(x < middle, 1, 2), 0).astype(np.uint8)
+    sides = np.zeros(lungs.shape, np.uint8)
+    for piece in range(1, count + 1):
+        sides[pieces == piece] = 1 if x[pieces == piece].mean() < middle else 2
+    return sides
 
 
 def series(folder: Path) -> Planted:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,28 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("OSLER_SHARED", ROOT.parent / "shared")) / "data"
 WORK = ROOT / "runs" / "benchmarks"
 PEERS = "--no-peer" not in sys.argv
+
+
+# A process counts what its parent held when it was started among its own peak: one that holds little starts it. Osler
+# resets its peak for each study, so the highest that was seen while it ran counts; without /proc, the kernel's.
+_LAUNCHER = """
+import json, os, sys, time
+begun = time.perf_counter()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+seen, ended = 0, 0
+while not ended:
+    try:
+        with open(f"/proc/{child}/status") as status:
+            seen = max([seen, *(int(line.split()[1]) for line in status if line.startswith("VmHWM"))])
+    except OSError:
+        pass
+    ended, code, usage = os.wait4(child, os.WNOHANG)
+    time.sleep(0 if ended else 0.02)
+peak = max(seen * 1024, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+with open(sys.argv[1], "w") as report:
+    json.dump({"seconds": time.perf_counter() - begun, "peak": peak}, report)
+sys.exit(os.waitstatus_to_exitcode(code))
+"""
 
 
 @dataclass(frozen=True)
@@ -43,16 +65,16 @@ def run(command: Sequence[str | Path]) -> Run:
     Raises:
         SystemExit: when it fails: a benchmark of something broken is worth nothing.
     """
-    begun = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}\n{output}")
-    per_mb = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KB here
-    return Run(time.perf_counter() - begun, usage.ru_maxrss / per_mb, output)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "usage.json"
+        launcher = [sys.executable, "-S", "-c", _LAUNCHER, report]
+        ended = subprocess.run(
+            [str(part) for part in [*launcher, *command]], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if ended.returncode:
+            raise SystemExit(f"{' '.join(map(str, command))} ended with {ended.returncode}\n{ended.stdout}")
+        usage = json.loads(report.read_text())
+    return Run(usage["seconds"], usage["peak"] / 2**20, ended.stdout)
 
 
 def osler(*arguments: str | Path) -> Run:

@@ -32,7 +32,7 @@ def test_import_refuses_to_overwrite_and_other_suffixes(tmp_path, capsys):
 def test_import_of_signals_is_a_list_of_records(shared, tmp_path, capsys):
     file = tmp_path / "ecg.csv"
     assert main(["import", str(shared / "ecg-mitbih"), "--output", str(file)]) == 0
-    assert "8 cases, layout wfdb, patients 8, signals, N, V" in capsys.readouterr().out
+    assert "8 cases, layout signals, patients 8, signals, N, V" in capsys.readouterr().out
     rows = file.read_text().splitlines()
     assert rows[0] == "case,signal,annotations,patient,leads,rate_hz,seconds,beats_N,beats_V"
     assert rows[1].endswith(",100,MLII,360,1805.556,2272,1")

@@ -130,7 +130,7 @@ def test_deep_supervision_adds_coarser_outputs_only_while_training() -> None:
     built = build_network(base.model_copy(update={"network": network}))
     image = image_of(base)
     assert built.train()({"image": image})["deep_1"].shape[2:] == (8, 8)
-    assert set(built.eval()({"image": image})) == {"logits"}
+    assert not any(name.startswith("deep_") for name in built.eval()({"image": image}))
 
 
 def test_an_unknown_family_is_answered_with_the_list() -> None:
@@ -154,3 +154,14 @@ def test_instance_normalisation_is_torchs_in_both_modes(shape: tuple[int, ...]) 
     expected = theirs(x).detach().numpy()
     np.testing.assert_allclose(ours.train()(x).detach().numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(ours.eval()(x).detach().numpy(), expected, atol=1e-5)
+
+
+def test_the_head_makes_the_logits_of_the_features(plan: Plan) -> None:
+    network = build_network(plan).eval()
+    if not network.head_name:
+        assert "features" not in network({"image": image_of(plan)})
+        return
+    with torch.no_grad():
+        outputs = network({"image": image_of(plan)})
+        again = network.get_submodule(network.head_name)(outputs["features"])
+    np.testing.assert_allclose(again.numpy(), outputs["logits"].numpy(), atol=1e-5)

@@ -12,7 +12,7 @@ import pytest
 from dicom_label_samples import OBLIQUE, Series, write_rtstruct, write_seg, write_series
 from osler.datasets.layouts import dicom_tree, open_dataset, write_manifest
 from osler.errors import DatasetError, NoLabels, Unsuitable, UsageError
-from osler.studies.formats import write_image
+from osler.studies.formats import read_image, write_image
 from osler.studies.image import Image
 
 LIVER = {"liver": ("10200004", "SCT", "Liver")}
@@ -204,7 +204,8 @@ def test_a_tree_becomes_a_table_and_comes_back(tmp_path: Path) -> None:
 def test_a_mask_of_nifti_and_a_structure_of_dicom_do_not_mix_unnamed(tmp_path: Path) -> None:
     series = write_series(tmp_path / "ct")
     write_seg(tmp_path / "s.dcm", series, {"organ": ORGAN})
-    write_image(Image(LESION[None].astype(np.uint8), np.eye(4)), tmp_path / "lesion.nii.gz")
+    affine = read_image(tmp_path / "ct").affine
+    write_image(Image(LESION[None].astype(np.uint8), affine), tmp_path / "lesion.nii.gz")
     (tmp_path / "manifest.csv").write_text("image,mask_organ,mask_lesion\nct,s.dcm#structure=1,lesion.nii.gz\n")
     dataset = open_dataset(tmp_path)
     with pytest.raises(Unsuitable, match=r"lesion\.nii\.gz lies beside DICOM structures and names none"):

@@ -11,7 +11,7 @@ from layout_samples import MAKERS, decathlon, images_and_masks, mask_picture, me
 from osler.datasets.layouts import LAYOUTS, open_dataset
 from osler.studies.phantoms.chest_ct import write_study
 
-WITHOUT_IMAGES = ("wfdb", "tables")  # recognised, so that the answer says what they are; see test_no_images.py
+WITHOUT_IMAGES = ("signals", "tables")  # recognised, so that the answer says what they are; see test_no_images.py
 
 
 @pytest.mark.parametrize("layout", [one for one in LAYOUTS if one.NAME not in WITHOUT_IMAGES], ids=lambda one: one.NAME)

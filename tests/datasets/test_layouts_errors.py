@@ -65,7 +65,7 @@ def test_two_series_of_one_study_are_not_two_classes(shared):
 
 def test_one_class(tmp_path):
     picture(tmp_path / "benign" / "1.png")
-    with pytest.raises(TooFew, match="only one class, 'benign'"):
+    with pytest.raises(TooFew, match="all images lie in one folder, 'benign', and one class is nothing to tell apart"):
         open_dataset(tmp_path)
 
 

@@ -92,7 +92,7 @@ def test_the_order_of_classes_survives_and_a_new_class_is_asked_about(tmp_path):
 
 def test_a_newer_or_damaged_label_file_is_refused(tmp_path):
     file, labels = write_manifest(open_dataset(class_folders(tmp_path / "data")), tmp_path / "m.csv")
-    labels.write_text(labels.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    labels.write_text(labels.read_text().replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(DatasetError, match=r"written by a newer Osler \(version 99\)"):
         open_dataset(file)
     labels.write_text('{"labels": {"kind": "guess"}}')
@@ -220,3 +220,29 @@ def test_nothing_is_overwritten_and_other_suffixes_are_refused(tmp_path):
     write_manifest(dataset, tmp_path / "m.csv", overwrite=True)
     with pytest.raises(UsageError, match=r"let it end in .csv or .parquet"):
         write_manifest(dataset, tmp_path / "m.xlsx")
+
+
+def test_a_manifest_remembers_that_names_say_nothing_of_patients(shared, tmp_path):
+    proposed = open_dataset(shared / "cardiac-mr")
+    assert (proposed.manifest.patients, proposed.manifest.patients_declined) == ("pattern", False)
+    declined = open_dataset(shared / "cardiac-mr", patient="none")
+    table, _ = write_manifest(declined, tmp_path / "cardiac.csv")
+    again = open_dataset(table)
+    assert (again.manifest.patients, again.manifest.patients_declined) == ("unknown", True)
+    assert again.records == tuple(
+        one.model_copy(update={"images": record.images, "mask": record.mask})
+        for one, record in zip(declined.records, again.records, strict=True)
+    )
+    assert open_dataset(table, patient="^(.*?)-IM").manifest.patients == "pattern"
+    table.write_text("patient," + table.read_text().replace("\n", "\nx,").removesuffix("x,"))
+    assert open_dataset(table).manifest.patients == "given"
+
+
+def test_a_manifest_of_data_whose_patients_nobody_declined_gets_a_proposal(tmp_path):
+    for n in range(12):
+        picture(tmp_path / f"d/{'ab'[n % 2]}/p{n // 2:02d}_{n}.png")
+    dataset = open_dataset(tmp_path / "d")
+    assert dataset.manifest.patients == "pattern"
+    table, labels = write_manifest(dataset.with_records(dataset.records), tmp_path / "m.csv")
+    assert '"patients": ""' in labels.read_text()
+    assert open_dataset(table).manifest.patients == "given"

@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
-from osler.datasets.layouts import open_dataset, wfdb_records
-from osler.datasets.layouts.wfdb_records import list_records, read_annotations
-from osler.errors import DatasetError
+from osler.datasets.layouts import open_dataset, signals
+from osler.datasets.layouts.signals import list_records
+from osler.errors import DatasetError, Unreadable
+from osler.studies.formats.wfdb import read_annotations
 
 
 def annotation_file(path, *words: int, tail: bytes = b"\0\0"):
@@ -19,8 +20,8 @@ def annotation_file(path, *words: int, tail: bytes = b"\0\0"):
 def test_the_real_ecgs_are_listed_with_patients_leads_and_beats(shared):
     records = list_records(shared / "ecg-mitbih")
     assert [r.name for r in records] == ["100", "102", "105", "106", "114", "116", "119", "121"]
-    assert {(r.leads, r.rate_hz, round(r.seconds, 2)) for r in records} == {(("MLII",), 360.0, 1805.56)}
-    counts = {r.name: dict(r.beats) for r in records}
+    assert {(r.leads, r.rates_hz, round(r.seconds, 2)) for r in records} == {(("MLII",), (360.0,), 1805.56)}
+    counts = {r.name: dict(r.annotated.beats) for r in records}
     # Premature ventricular beats by record: https://physionet.org/physiobank/database/html/mitdbdir/tables.htm
     assert {name: counts[name].get("V", 0) for name in ("100", "106", "114", "119", "121")} == {
         "100": 1, "106": 520, "114": 43, "119": 444, "121": 1,
@@ -35,11 +36,13 @@ def test_the_real_ecgs_are_recognised_and_said_to_have_no_task(shared):
 
 
 def test_annotations_agree_with_the_wfdb_package(shared):
-    wfdb = pytest.importorskip("wfdb")
+    import wfdb
+
     for name in ("100", "106", "121"):
         theirs = wfdb.rdann(str(shared / "ecg-mitbih" / name), "atr")
         ours = read_annotations(shared / "ecg-mitbih" / f"{name}.atr")
-        assert [(s, k) for s, k, _ in ours] == list(zip(theirs.sample.tolist(), theirs.symbol, strict=True))
+        assert ours.samples.tolist() == theirs.sample.tolist()
+        assert list(ours.symbols) == theirs.symbol
 
 
 def test_long_distances_texts_and_rhythms_are_read(tmp_path):
@@ -47,8 +50,9 @@ def test_long_distances_texts_and_rhythms_are_read(tmp_path):
     file = annotation_file(
         tmp_path / "a.atr", skip, 1, 5, rhythm | 0, aux | 5, *struct.unpack("<3H", b"(AFIB\0"), beat | 20, 60 << 10 | 3
     )
-    assert read_annotations(file) == [(65541, "+", "(AFIB"), (65561, "N", "")]
-    with pytest.raises(DatasetError, match=r"b.atr ends in the middle of an annotation"):
+    found = read_annotations(file)
+    assert (found.samples.tolist(), found.symbols, found.texts) == ([65541, 65561], ("+", "N"), ("(AFIB", ""))
+    with pytest.raises(Unreadable, match=r"b.atr is cut off"):
         read_annotations(annotation_file(tmp_path / "b.atr", beat | 20, tail=b"\1"))
 
 
@@ -69,7 +73,7 @@ def test_records_in_folders_are_of_the_folders_patient_and_201_and_202_of_one(tm
 
 def test_a_damaged_header_is_named(tmp_path):
     (tmp_path / "x.hea").write_text("x 3 360\nx.dat 212\n")
-    with pytest.raises(DatasetError, match=r"x.hea is no WFDB header: it lists other signals"):
+    with pytest.raises(DatasetError, match=r"x.hea announces 3 signals and describes 1"):
         open_dataset(tmp_path)
 
 
@@ -96,4 +100,4 @@ def test_other_tables_are_counted_with_what_is_missing(shared, tmp_path):
 
 
 def test_the_layout_says_why_it_fits(shared):
-    assert wfdb_records.sniff(shared / "ecg-mitbih") == "WFDB records such as 100"
+    assert signals.sniff(shared / "ecg-mitbih") == "signals (WFDB) such as 100"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 
+from osler.datasets.intensities import to_colours
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.plan import (
     AugmentationPlan,
@@ -27,7 +28,6 @@ from osler.datasets.preparation import (
     prepare_mask,
     restore,
     restore_labels,
-    to_colours,
     trace_of,
 )
 from osler.errors import GridMismatch, PlanError, Unsuitable

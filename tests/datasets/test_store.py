@@ -97,7 +97,7 @@ class Counter(Silent):
 def build(dataset, plan, folder, **options):
     counter = Counter()
     built = PreparedStore.build(dataset, dataset.records, plan, Path(folder), progress=counter, **options)
-    assert counter.done == len(dataset)
+    assert counter.done == counter.prepared
     return built, counter.prepared
 
 
@@ -241,6 +241,19 @@ def test_small_cases_share_files(thumbnails, tmp_path):
         assert all(
             np.corrcoef(g.T.ravel(), p.ravel())[0, 1] > 0.999 for g, p in zip(got, archive["images"], strict=True)
         )
+
+
+def test_a_pack_is_written_as_soon_as_it_is_large_and_found_again(volumes, tmp_path, monkeypatch):
+    whole, _ = build(volumes, a_plan(SPACING), tmp_path / "whole")
+    monkeypatch.setattr(store, "_PACK_BYTES", 8_000)
+    built, _ = build(volumes, a_plan(SPACING), tmp_path / "s")
+    assert len(list(built.folder.glob("*-*.json"))) == 3  # of two, two and one small case
+    again, prepared = build(volumes, a_plan(SPACING), tmp_path / "s")
+    assert prepared == 0
+    for name in whole.names:
+        assert np.array_equal(again.array(name)[:], whole.array(name)[:])
+        assert np.array_equal(again.mask(name)[:], whole.mask(name)[:])
+        assert np.array_equal(again.foreground(name)[1], whole.foreground(name)[1])
 
 
 def test_without_memory_the_same_comes_from_disk(thumbnails, tmp_path):

@@ -5,6 +5,8 @@ import pytest
 
 from osler.datasets.preparation import Prepared, prepare
 from osler.errors import ModelError, Unknown, Unsuitable, UsageError
+from osler.inference.engines.openvino import OpenVinoEngine
+from osler.inference.labelled import as_labelled
 from osler.inference.predictor import Predictor, default_precision
 from osler.inference.probabilities import probabilities, softmax
 from osler.inference.windows import sliding
@@ -149,3 +151,48 @@ def test_mistakes_are_answered(segmenter):
         pass
     with pytest.raises(ModelError, match="not loaded"):
         Predictor(segmenter).predict(prepare([_volume()], segmenter.plan))
+
+
+def _labelled(model, image, **options):
+    with Predictor(model, **options) as predictor:
+        assert predictor.takes_slabs([image])
+        return predictor.label([image])
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("members", [[0], [0, 1]])
+def test_labels_slab_by_slab_are_those_of_the_probabilities(segmenter, mirror, members):
+    image = _volume((30, 22, 41))
+    _, labelled = _labelled(segmenter, image, mirror=mirror, members=members)
+    with Predictor(segmenter, mirror=mirror, members=members) as predictor:
+        prepared = prepare([image], segmenter.plan)
+        plain = as_labelled(predictor.predict(prepared), prepared.trace, segmenter.plan.labels)
+    assert (labelled.mask == plain.mask).mean() > 0.9999
+    for count, expected in zip(labelled.counts, plain.counts, strict=True):
+        assert count.probability == pytest.approx(expected.probability, abs=1e-3)
+
+
+def test_a_window_of_one_value_is_run_once(segmenter, monkeypatch):
+    array = np.zeros((1, 64, 48, 48), np.float32)
+    array[:, 40:52, 20:30, 20:30] = 250.0
+    image, runs = Image(array, AFFINE), []
+    plain_run = OpenVinoEngine.run
+
+    def counted(self, inputs):
+        runs.append(len(inputs["image"]))
+        return plain_run(self, inputs)
+
+    monkeypatch.setattr(OpenVinoEngine, "run", counted)
+    _, every = _labelled(segmenter, image, every_window=True)
+    windows = sum(runs)
+    runs.clear()
+    _, once = _labelled(segmenter, image)
+    assert 0 < sum(runs) < windows / 2
+    np.testing.assert_array_equal(once.mask, every.mask)
+
+
+def test_a_study_whose_answer_is_not_finite_is_refused_slab_by_slab(tmp_path):
+    weights, bias = thresholds(1.0, 2.0)
+    model = make_model(tmp_path / "m", make_plan(), weights, np.full_like(bias, np.inf))
+    with pytest.raises(Unsuitable, match="not finite"):
+        _labelled(model, _volume())

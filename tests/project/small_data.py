@@ -9,16 +9,19 @@ import nibabel
 import numpy as np
 from PIL import Image
 
+from osler.studies.phantoms import ecg
+
 __all__ = ["write_small_data"]
 
 _RNG_SEED = 7
 
 
 def write_small_data(folder: Path) -> None:
-    """``data/hippocampus``, ``data/breast-ultrasound``, ``new/`` and ``scan.nii.gz`` below ``folder``."""
+    """``hippocampus``, ``breast-ultrasound`` and ``ecg-mitbih`` in ``data/``, and ``new/`` and ``scan.nii.gz``."""
     rng = np.random.default_rng(_RNG_SEED)
     _write_decathlon(folder / "data" / "hippocampus", rng)
     _write_classes(folder / "data" / "breast-ultrasound", rng)
+    ecg.write_dataset(folder / "data" / "ecg-mitbih", cases=3, seed=_RNG_SEED)
     (folder / "new").mkdir()
     for name in ("scan", "new/visit_1", "new/visit_2"):
         _write_volume(folder / f"{name}.nii.gz", _volume(rng)[0])

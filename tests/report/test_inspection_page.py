@@ -60,7 +60,8 @@ def found_with(*problems: Problem, **more: object) -> Inspection:
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Six small volumes whose masks hold a blob that grows from case to case; the last mask is empty."""
-    nibabel = pytest.importorskip("nibabel")
+    import nibabel
+
     root = tmp_path_factory.mktemp("volumes")
     records = []
     for n in range(6):

@@ -70,7 +70,8 @@ def test_a_real_series_lies_where_its_headers_say(series: str, shared: Path) -> 
 
 
 def test_an_mr_series_lies_where_highdicom_says(shared: Path) -> None:
-    spatial = pytest.importorskip("highdicom.spatial")
+    from highdicom import spatial
+
     folder = shared / "brain-mr-dicom/Study1/12-T1post-05670"
     image = read_image(folder)
     first, last = (pydicom.dcmread(image.source.paths[place]) for place in (0, -1))

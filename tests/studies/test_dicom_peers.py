@@ -16,14 +16,13 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicom_samples import make_slice, save
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from osler.studies.formats import read_image
 from osler.studies.image import Image
-
-sitk = pytest.importorskip("SimpleITK")
 
 _OBLIQUE = np.linalg.qr(np.array([[0.9, 0.3, 0.1], [-0.2, 0.8, 0.4], [0.1, -0.5, 0.9]]))[0].T
 PLANES: dict[str, Sequence[float]] = {

@@ -126,7 +126,8 @@ def test_regions_side_by_side_share_no_voxel_by_their_insides() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(3, 30), st.booleans())
 def test_polygons_are_filled_as_scikit_image_fills_them(seed: int, count: int, star: bool) -> None:
-    draw = pytest.importorskip("skimage.draw")
+    from skimage import draw
+
     random = np.random.default_rng(seed)
     angles = np.sort(random.uniform(0, 2 * np.pi, count))
     if not star:

@@ -266,7 +266,8 @@ def test_compressed_frames_are_decoded(syntax: str, tmp_path: Path) -> None:
 
 def highdicom_volume(path: Path, segment: int) -> tuple[np.ndarray, np.ndarray]:
     """One segment (slices, rows, columns) and its LPS+ affine, by highdicom."""
-    hd = pytest.importorskip("highdicom")
+    import highdicom as hd
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         volume = hd.seg.segread(path).get_volume(segment_numbers=[segment], allow_missing_positions=True)
@@ -307,7 +308,8 @@ def test_a_real_segmentation_lies_on_its_real_image(shared: Path) -> None:
 
 @pytest.mark.parametrize("name", SLIDES)
 def test_real_segmentations_of_slides_are_as_highdicom_reads_them(name: str, shared: Path) -> None:
-    hd = pytest.importorskip("highdicom")
+    import highdicom as hd
+
     path = shared / FOLDER / f"seg_image_sm_{name}.dcm"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -354,7 +356,7 @@ def test_every_real_file_is_read_or_refused_with_a_reason(shared: Path) -> None:
 def test_a_segmentation_that_highdicom_writes_is_read_on_real_slices_of_an_oblique_scan(
     shared: Path, tmp_path: Path
 ) -> None:
-    hd = pytest.importorskip("highdicom")
+    import highdicom as hd
     from pydicom.sr.codedict import codes
 
     folder = shared / "brain-mr-dicom/Study1/36459-FLAIRreg-76244"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom.data
 import pytest
 import tifffile
 from dicom_samples import make_slice, save
@@ -163,7 +164,21 @@ def _edf(folder: Path) -> Path:
     return folder / "case.edf"
 
 
-SIGNALS: dict[str, Callable[[Path], Path]] = {"wfdb": _wfdb, "edf": _edf}
+def _waveform(folder: Path) -> Path:
+    """The real 12-lead ECG that pydicom ships: its first lead, 500 samples, as if at 250 Hz and in mV."""
+    data = pydicom.dcmread(pydicom.data.get_testdata_file("waveform_ecg.dcm"))
+    (group, _) = data.WaveformSequence
+    whole = np.frombuffer(group.WaveformData, "<i2").reshape(-1, 12)
+    group.NumberOfWaveformChannels, group.NumberOfWaveformSamples, group.SamplingFrequency = 1, 500, 250
+    group.ChannelDefinitionSequence = group.ChannelDefinitionSequence[:1]
+    group.ChannelDefinitionSequence[0].ChannelSensitivityUnitsSequence[0].CodeValue = "mV"
+    group.WaveformData = np.ascontiguousarray(whole[:500, :1]).tobytes()
+    data.WaveformSequence = [group]
+    data.save_as(folder / "case.dcm")
+    return folder / "case.dcm"
+
+
+SIGNALS: dict[str, Callable[[Path], Path]] = {"wfdb": _wfdb, "edf": _edf, "dicom-waveform": _waveform}
 
 
 def _id(sample: Sample) -> str:

@@ -9,6 +9,7 @@ import tifffile
 from osler.errors import Unreadable, Unsuitable, UsageError
 from osler.studies.formats import read_image, read_labels, sniff
 from osler.studies.formats.slide import open_slide
+from osler.studies.phantoms.slide_cells import write_dataset
 
 ROWS = np.random.default_rng(0).integers(0, 255, (203, 310, 3)).astype(np.uint8)
 
@@ -169,3 +170,33 @@ def test_a_damaged_tile_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(Unreadable, match=r"a\.tif"):
         read_image(path)
+
+
+def _same_as_openslide(path: Path) -> int:
+    """Every level that OpenSlide finds has the pixels, the size and the scale that we find; how many there are."""
+    import openslide
+
+    ours = open_slide(path)
+    with openslide.OpenSlide(path) as theirs:
+        assert float(theirs.properties["openslide.mpp-x"]) == pytest.approx(ours.levels[0].mpp[0], rel=1e-3)
+        for number, size in enumerate(theirs.level_dimensions):
+            assert size == (ours.levels[number].width, ours.levels[number].height)
+            pixels = np.asarray(theirs.read_region((0, 0), number, size))[..., :3]
+            np.testing.assert_array_equal(np.transpose(ours.read_level(number).array), pixels)
+        x, y = ours.levels[0].width // 3, ours.levels[0].height // 4
+        corner = np.asarray(theirs.read_region((x, y), 0, (50, 40)))[..., :3]
+        np.testing.assert_array_equal(np.transpose(ours.read_region(x, y, 50, 40).array), corner)
+        return int(theirs.level_count)
+
+
+def test_an_aperio_pyramid_and_a_jpeg_slide_read_as_openslide_reads_them(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "cells", cases=1, seed=1, size=640)
+    assert _same_as_openslide(tmp_path / "cells/studies/slide-001.tif") == 1  # it does not look into SubIFDs
+    pages = tmp_path / "pages.svs"
+    with tifffile.TiffWriter(pages) as file:
+        for factor, tile in ((1, (64, 64)), (8, None), (2, (64, 64)), (4, (64, 64))):  # the second is a thumbnail
+            rows = np.ascontiguousarray(np.tile(ROWS, (2, 2, 1))[:384:factor, :512:factor])
+            text = f"Aperio Image Library v12\n{512 // factor}x{384 // factor}|AppMag = 20|MPP = 0.5"
+            options = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 90}}
+            file.write(rows, description=text, metadata=None, tile=tile, **options)
+    assert _same_as_openslide(pages) == 3

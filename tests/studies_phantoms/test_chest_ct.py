@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,15 @@ from osler.datasets.layouts import open_dataset
 from osler.errors import OutputExists, UsageError
 from osler.studies.formats import read_image, read_labels
 from osler.studies.geometry import LPS_TO_RAS, volume_per_voxel
-from osler.studies.phantoms.chest_ct import LABELS, SCANNERS, ChestPhantom, make, write_dataset, write_study
+from osler.studies.phantoms.chest_ct import (
+    LABELS,
+    SCANNERS,
+    ChestPhantom,
+    draw_dataset,
+    make,
+    write_dataset,
+    write_study,
+)
 
 SMALL = (48, 48, 28)
 
@@ -30,7 +40,8 @@ def phantoms() -> list[ChestPhantom]:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> tuple[Path, tuple[ChestPhantom, ...]]:
     folder = tmp_path_factory.mktemp("chest")
-    return folder, write_dataset(folder, cases=6, seed=3, size=SMALL)
+    write_dataset(folder, cases=6, seed=3, size=SMALL)
+    return folder, tuple(phantom for _, phantom in draw_dataset(6, 3, size=SMALL))
 
 
 def digest(folder: Path) -> str:
@@ -45,6 +56,23 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path):
         write_dataset(tmp_path / name, cases=2, seed=seed, size=SMALL)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert digest(tmp_path / "a") != digest(tmp_path / "c")
+
+
+def test_one_examination_is_in_memory_at_a_time(tmp_path, monkeypatch):
+    drawn: list[weakref.ref[object]] = []
+    alive = []
+
+    def watched(*args, **options):
+        gc.collect()
+        alive.append(sum(one() is not None for one in drawn))
+        phantom = make(*args, **options)
+        drawn.append(weakref.ref(phantom.image))
+        return phantom
+
+    monkeypatch.setattr("osler.studies.phantoms.chest_ct.make", watched)
+    write_dataset(tmp_path / "a", cases=3, seed=1, size=SMALL, times=2)
+    assert len(alive) == 6
+    assert max(alive) <= 1  # the one before, which the loop still names
 
 
 def test_a_series_reads_back_as_it_was_made(dataset):

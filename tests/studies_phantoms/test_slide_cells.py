@@ -7,13 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.color
 import tifffile
 from scipy.ndimage import label
 
 from osler.datasets.layouts import open_dataset
 from osler.errors import UsageError
 from osler.studies.phantoms.files import case_seed
-from osler.studies.phantoms.slide_cells import LABELS, LYMPHOCYTE, TUMOUR, SlidePhantom, make, write_dataset
+from osler.studies.phantoms.slide_cells import (
+    EOSIN,
+    HAEMATOXYLIN,
+    LABELS,
+    LYMPHOCYTE,
+    TUMOUR,
+    SlidePhantom,
+    make,
+    write_dataset,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +57,14 @@ def test_as_many_cells_as_were_asked_for() -> None:
     assert not none.mask.array.any()
 
 
+def test_the_absorbances_of_the_stains_are_scikit_images() -> None:
+    for ours, theirs in zip((HAEMATOXYLIN, EOSIN), skimage.color.rgb_from_hed[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=0.006)  # which has two digits
+        assert np.linalg.norm(ours) == pytest.approx(1, abs=0.003)
+
+
 def test_nuclei_are_blue_and_the_ground_is_pink(slide: SlidePhantom) -> None:
-    skimage = pytest.importorskip("skimage.color")
-    stains = skimage.rgb2hed(np.moveaxis(slide.image.array, 0, -1))
+    stains = skimage.color.rgb2hed(np.moveaxis(slide.image.array, 0, -1))
     mask = slide.mask.array[0]
     blue = [np.median(stains[..., 0][mask == value]) for value in (0, TUMOUR, LYMPHOCYTE)]
     assert blue[0] < 0.6 * blue[1] < 0.6 * blue[2]

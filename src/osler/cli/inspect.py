@@ -18,6 +18,12 @@ def inspect(
     data: Data,
     task: Task = None,
     patient: Patient = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="Also ask this model which answers are probably wrong.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Also write a page with pictures, and JSON, here.", show_default=False),
@@ -35,9 +41,16 @@ def inspect(
         from osler.workflows.inspect import inspect as run
 
         found = run(
-            data, task=task, patient=patient, output=output, fix=fix, force=force, progress=progress, cancel=cancel
+            data,
+            task=task,
+            patient=patient,
+            model=model,
+            output=output,
+            fix=fix,
+            force=force,
+            progress=progress,
+            cancel=cancel,
         )
-        unusable = found.fingerprint is None or found.fingerprint.unreadable
-        return Outcome(found.summary(), found.record(), complete=not unusable)
+        return Outcome(found.summary(), found.record(), complete=found.complete)
 
     carry_out(work, as_json=as_json)

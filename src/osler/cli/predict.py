@@ -26,6 +26,10 @@ def predict(
     engine: EngineName = "openvino",
     precision: Precision = None,
     mirror: Mirror = False,
+    every_window: Annotated[
+        bool,
+        typer.Option("--every-window", help="Also run windows of one value only (air); the masks are the same."),
+    ] = False,
     threads: Threads = 0,
     force: Force = False,
     as_json: Json = False,
@@ -45,6 +49,7 @@ def predict(
             engine=engine,
             precision=precision,
             mirror=mirror,
+            every_window=every_window,
             threads=threads,
             force=force,
             progress=progress,

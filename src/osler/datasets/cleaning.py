@@ -2,13 +2,14 @@
 
 Only what a detector marks as safe to leave out (``Problem.leave_out``) goes; of a patient on several sides of a given
 split the cases that are not measured go. Images that belong together are put under one patient where patients are
-known. Nothing is repaired by guess: a wrong orientation, an unknown spacing or a contradicting answer stays a problem
-for a person.
+known. Nothing is repaired by guess: a wrong orientation, an unknown spacing or a contradicting answer stays, and so
+does an answer that a model finds improbable (the model may be the one that is wrong, and a set without its hard cases
+flatters every figure). ``Cleaned.reviews`` lists these for a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from osler.datasets.dataset import Dataset
@@ -16,9 +17,13 @@ from osler.datasets.manifest import Record, Split
 from osler.datasets.problem import Code, Problem
 from osler.errors import TooFew
 
-__all__ = ["Change", "Cleaned", "Exclusion", "clean"]
+__all__ = ["Change", "Cleaned", "Exclusion", "Review", "clean"]
 
 _NAMED = 3
+_IN_DOUBT: tuple[Code, ...] = ("label-error", "copies-answers", "near-answers", "mask-shifted")
+"""Warnings that an answer may be wrong."""
+_SETTLED: tuple[Code, ...] = ("copies-across", "patient-across")
+"""Errors of which nothing is left when ``Problem.leave_out`` is gone, though some of their cases stay."""
 _SAME_PERSON: tuple[Code, ...] = ("copies-patients", "copies-within", "near-patients", "near-within")
 
 
@@ -29,6 +34,16 @@ class Exclusion:
     case: str
     code: Code
     reason: str
+
+
+@dataclass(frozen=True)
+class Review:
+    """A case that is kept and needs a person's decision: the problem's code, what is wrong and what to do."""
+
+    case: str
+    code: Code
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ class Cleaned:
     dataset: Dataset
     exclusions: tuple[Exclusion, ...]
     changes: tuple[Change, ...]
+    reviews: tuple[Review, ...] = ()
 
 
 def clean(dataset: Dataset, problems: Sequence[Problem]) -> Cleaned:
@@ -71,7 +87,7 @@ def clean(dataset: Dataset, problems: Sequence[Problem]) -> Cleaned:
         )
     records, changes = _one_patient(kept, problems)
     records, more = _whole_splits(records)
-    return Cleaned(dataset.with_records(tuple(records)), tuple(exclusions), (*changes, *more))
+    return Cleaned(dataset.with_records(tuple(records)), tuple(exclusions), (*changes, *more), _reviews(problems, gone))
 
 
 def _exclusions(problems: Sequence[Problem], splits: Mapping[str, Split | None]) -> list[Exclusion]:
@@ -80,14 +96,28 @@ def _exclusions(problems: Sequence[Problem], splits: Mapping[str, Split | None])
         out = problem.leave_out
         if problem.code == "patient-across":
             out = tuple(name for group in problem.groups for name in _beside_the_measured(group, splits))
-        together = {name: group for group in problem.groups for name in group}
-        for name in out:
-            others = [other for other in together.get(name, ()) if other != name][:_NAMED]
-            detail = problem.details.get(name) or (f"with {', '.join(others)}" if others else "")
-            what = problem.what.partition(": ")[2] or problem.what
-            reason = f"{what} ({detail.rstrip('.')})" if detail else what
-            found.append(Exclusion(name, problem.code, reason))
+        found += [Exclusion(name, problem.code, reason) for name, reason in _reasons(problem, out)]
     return found
+
+
+def _reasons(problem: Problem, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Of each case what is wrong, and what is special about it or with which others."""
+    together = {name: group for group in problem.groups for name in group}
+    what = problem.what.partition(": ")[2] or problem.what
+    for name in names:
+        others = [other for other in together.get(name, ()) if other != name][:_NAMED]
+        detail = problem.details.get(name) or (f"with {', '.join(others)}" if others else "")
+        yield name, f"{what} ({detail.rstrip('.')})" if detail else what
+
+
+def _reviews(problems: Sequence[Problem], gone: Collection[str]) -> tuple[Review, ...]:
+    """Of errors and doubtful answers the cases that are kept."""
+    open_ones = [p for p in problems if (p.severity == "error" and p.code not in _SETTLED) or p.code in _IN_DOUBT]
+    return tuple(
+        Review(name, problem.code, reason, problem.remedy)
+        for problem in open_ones
+        for name, reason in _reasons(problem, (name for name in problem.cases if name not in gone))
+    )
 
 
 def _beside_the_measured(group: Sequence[str], splits: Mapping[str, Split | None]) -> list[str]:

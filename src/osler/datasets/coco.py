@@ -22,6 +22,9 @@ from osler.studies.geometry import Array
 
 __all__ = ["CocoFile", "CocoImage", "decode_runs", "fill_polygon", "is_annotation_file", "load", "looks_like_coco"]
 
+_LARGEST = 2 << 30  # bytes
+_HIGHEST = 2**31 - 1  # id of a category, which a mask must hold
+_MOST_PIXELS = 1 << 27  # of one image
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
 
 
@@ -106,7 +109,7 @@ def is_annotation_file(path: Path) -> bool:
 
 def looks_like_coco(path: Path) -> bool:
     """Whether a file names images, annotations and categories; it is searched, not parsed."""
-    if path.suffix.lower() != ".json" or not path.is_file() or path.stat().st_size == 0:
+    if path.suffix.lower() != ".json" or not path.is_file() or not 0 < path.stat().st_size <= _LARGEST:
         return False
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -127,13 +130,15 @@ def load(path: Path) -> CocoFile:
 
 @lru_cache(maxsize=4)  # training, validation and test
 def _load(path: Path, _modified: int) -> CocoFile:
+    if path.stat().st_size > _LARGEST:
+        raise DatasetError(f"{path.name} has more than {_LARGEST >> 30} GiB", remedy="export it in parts")
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path.name} is no JSON: {error}", remedy="export it again") from error
     try:
         return _parse(path, content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f"{path.name} is no COCO file: {error!r} is missing or wrong", remedy="export it again"
         ) from error
@@ -146,6 +151,11 @@ def _parse(path: Path, content: Any) -> CocoFile:
     }
     shift = int(any(int(one["id"]) == 0 for one in content["categories"]))
     categories = {int(one["id"]) + shift: str(one["name"]) for one in content["categories"]}
+    if not all(0 < value <= _HIGHEST for value in categories):
+        raise ValueError(f"a category whose id is not from 0 to {_HIGHEST}")
+    for listed in images.values():
+        if min(listed.width, listed.height) < 1 or listed.width * listed.height > _MOST_PIXELS:
+            raise ValueError(f"the size {listed.width}×{listed.height} of {listed.file_name[:100]}")
     shapes: dict[str, list[tuple[int, Any]]] = defaultdict(list)
     boxes: dict[str, list[int]] = defaultdict(list)
     for one in content["annotations"]:
@@ -178,7 +188,7 @@ def fill_polygon(points: Array, height: int, width: int) -> Array:
     """
     if len(points) < 3 or not np.isfinite(points).all():
         raise ValueError("a polygon has at least three points, each a finite number")
-    crossings = np.zeros((height, width + 1), np.int32)
+    crossed = np.zeros((height, width + 1), bool)
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
         low, high = (y0, y1) if y0 < y1 else (y1, y0)
         first, last = max(0, int(np.ceil(low - 0.5))), min(height, int(np.ceil(high - 0.5)))
@@ -187,8 +197,8 @@ def fill_polygon(points: Array, height: int, width: int) -> Array:
         rows = np.arange(first, last)
         x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
         columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-        crossings[rows, columns] += 1  # an edge crosses a row once
-    inside: Array = crossings[:, :width].cumsum(axis=1) % 2 == 1
+        crossed[rows, columns] ^= True  # an edge crosses a row once
+    inside: Array = np.logical_xor.accumulate(crossed[:, :width], axis=1)
     return inside
 
 

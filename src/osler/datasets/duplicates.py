@@ -28,7 +28,7 @@ CLOSE = 38  # measured: look-alikes begin at 40 (5,856 radiographs of 28 px); mo
 _SIDE = 32
 _FREQUENCIES = 16
 _BITS = _FREQUENCIES**2 - 1
-_BLOCK = 2048
+_BLOCK = 512
 
 
 def perceptual_hash(array: Array) -> Array:
@@ -132,13 +132,14 @@ def close_pairs(hashes: Sequence[Array], members: Sequence[int], bits: float) ->
     Returns:
         Both indices into ``hashes`` and how many of 255 bits differ.
     """
-    codes = np.stack([hashes[m] for m in members]).astype(np.float32)
+    codes = np.stack([hashes[m] for m in members])
     length = codes.shape[1]
     enough = length - 2 * bits * length / _BITS  # the product of equal codes is their length, each difference costs 2
     pairs = []
     for start in range(0, len(members), _BLOCK):
+        here = codes[start : start + _BLOCK].astype(np.float32)
         for other in range(start, len(members), _BLOCK):
-            alike = codes[start : start + _BLOCK] @ codes[other : other + _BLOCK].T
+            alike = here @ codes[other : other + _BLOCK].T.astype(np.float32)
             places = np.argwhere(alike >= enough)
             apart = ((length - alike[tuple(places.T)]) / 2 * _BITS / length).round().astype(int)
             found = (places + np.array([start, other])).tolist()

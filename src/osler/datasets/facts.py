@@ -9,12 +9,14 @@ from typing import Literal
 import numpy as np
 
 from osler.datasets.dataset import Case, Dataset
+from osler.datasets.intensities import to_colours
 from osler.datasets.labels import LabelSet
 from osler.datasets.manifest import Record
 from osler.datasets.observations import Observation, observe
-from osler.datasets.preparation import grid_difference, to_colours
+from osler.datasets.preparation import grid_difference
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform
 from osler.studies.image import Image
+from osler.studies.notes import notes_of
 from osler.studies.resample import resample
 
 __all__ = ["THUMBNAIL", "CaseFacts", "ChannelSample", "Extent", "Fault", "FaultKind", "look"]
@@ -24,8 +26,8 @@ FaultKind = Literal["missing channel", "blank", "not finite", "channels", "grid"
 _HARMLESS: tuple[FaultKind, ...] = ("empty", "overlap")
 THUMBNAIL = 16
 """Voxels per axis of the picture that symmetry is measured on."""
-_SAMPLED = 20_000
-"""Voxels of a channel that stand for its intensities."""
+_SAMPLED, _SAMPLED_IN_ALL = 20_000, 500_000
+"""Voxels of a channel that stand for its intensities: of one case, and of all cases together."""
 _COLOURFUL = 0.02
 """Mean difference between the colours of a pixel, as a share of the image's range, from which it is no grey picture."""
 
@@ -56,11 +58,12 @@ class ChannelSample:
     foreground: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseFacts:
     """``shape`` and ``spacing`` are in the working orientation: RAS for volumes in millimetres, else as they come.
 
-    ``digest`` is the same for the same pixels, whatever the file. ``extents`` are by file value.
+    ``digest`` is the same for the same pixels, whatever the file. ``extents`` are by file value. ``notes`` are those of
+    the reader (``Image.notes``).
     """
 
     name: str
@@ -77,6 +80,7 @@ class CaseFacts:
     extents: dict[int, Extent] = field(default_factory=dict)
     samples: dict[str, ChannelSample] = field(default_factory=dict)
     thumbnail: Array | None = None
+    notes: tuple[str, ...] = ()
     observation: Observation | None = None
 
     @property
@@ -86,14 +90,14 @@ class CaseFacts:
 
 
 def look(
-    dataset: Dataset, record: Record, *, intensities: bool = True, digest: bool = False, inspecting: bool = False
+    dataset: Dataset, record: Record, *, intensities: int = 1, digest: bool = False, inspecting: bool = False
 ) -> CaseFacts:
     """Read one case and note what planning and inspection need.
 
     Args:
         dataset: loads the case.
         record: which one.
-        intensities: also sample the intensities and make the thumbnail.
+        intensities: of how many cases the intensities are sampled and thumbnails made, this being one; 0 for none.
         digest: also hash the pixels.
         inspecting: also observe what only ``osler inspect`` asks for, where the image is whole.
 
@@ -121,8 +125,9 @@ def look(
         digest=_digest(case) if digest else "",
         faults=tuple(faults),
         extents={} if mask is None else _extents(mask, order),
-        samples=_samples(case, mask) if intensities and usable else {},
+        samples=_samples(case, mask, min(_SAMPLED, _SAMPLED_IN_ALL // intensities)) if intensities and usable else {},
         thumbnail=_thumbnail(first, order, flips) if intensities and usable else None,
+        notes=notes_of(case.study.images.values()),
         observation=observe(case) if inspecting and whole else None,
     )
 
@@ -187,6 +192,13 @@ def _values(array: Array) -> set[int]:
 def _extents(mask: Array, order: tuple[int, ...]) -> dict[int, Extent]:
     from scipy.ndimage import find_objects
 
+    if mask.dtype == np.uint8:  # counting is faster than sorting
+        counts, boxes = np.bincount(mask.reshape(-1)), find_objects(mask)
+        present = (np.flatnonzero(counts[1:]) + 1).tolist()
+        return {
+            n: Extent(int(counts[n]), tuple(boxes[n - 1][a].stop - boxes[n - 1][a].start for a in order))
+            for n in present
+        }
     values, counts = np.unique(mask, return_counts=True)
     ranked = np.searchsorted(values, mask).astype(np.int32) + 1  # find_objects leaves out 0
     boxes = find_objects(ranked, max_label=len(values))
@@ -213,21 +225,21 @@ def _digest(case: Case) -> str:
     return digest.hexdigest()
 
 
-def _samples(case: Case, mask: Array | None) -> dict[str, ChannelSample]:
-    """A sample that depends on the case's name only."""
+def _samples(case: Case, mask: Array | None, most: int) -> dict[str, ChannelSample]:
+    """A sample of ``most`` voxels that depends on the case's name only."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.record.name.encode()).digest()[:8], "big"))
     inside = None if mask is None else np.flatnonzero(mask)
     samples = {}
     for name, image in case.study.images.items():
         flat = to_colours(image.array, 1).reshape(-1)
-        everywhere = flat[_some(len(flat), rng)].astype(np.float32)
-        foreground = everywhere if inside is None else flat[inside[_some(len(inside), rng)]].astype(np.float32)
+        everywhere = flat[_some(len(flat), most, rng)].astype(np.float32)
+        foreground = everywhere if inside is None else flat[inside[_some(len(inside), most, rng)]].astype(np.float32)
         samples[name] = ChannelSample(float(flat.min()), float(flat.max()), everywhere, foreground)
     return samples
 
 
-def _some(count: int, rng: np.random.Generator) -> Array:
-    return np.arange(count) if count <= _SAMPLED else rng.integers(0, count, _SAMPLED)
+def _some(count: int, most: int, rng: np.random.Generator) -> Array:
+    return np.arange(count) if count <= most else rng.integers(0, count, most)
 
 
 def _thumbnail(image: Image, order: tuple[int, ...], flips: tuple[bool, ...]) -> Array:

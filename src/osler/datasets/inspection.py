@@ -17,7 +17,7 @@ from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.manifest import Record
 from osler.datasets.plan import Plan
-from osler.datasets.problem import Problem, Severity
+from osler.datasets.problem import Problem, Severity, counted
 from osler.datasets.problems import Duplicates, QualityReport
 
 __all__ = [
@@ -28,13 +28,15 @@ __all__ = [
     "Inspection",
     "StudyRow",
     "answer_of",
+    "problem_lines",
     "range_of",
     "study_rows",
+    "wrapped",
 ]
 
 BUDGET_S = 900.0
 """The budget that the plan is made for."""
-INSPECTION_VERSION = 2
+INSPECTION_VERSION = 3
 SCREEN = (24, 80)
 """Rows and columns that the summary keeps to."""
 _NAMED = 4
@@ -47,7 +49,7 @@ class _Frozen(BaseModel):
 
 class StudyRow(_Frozen):
     """One case that could be read. ``shape`` and ``spacing`` are in the working orientation (see ``CaseFacts``);
-    ``sizes`` holds the size of each label that its mask shows, in ``size_unit``."""
+    ``sizes`` holds the size of each label that its mask shows, in ``size_unit``; ``notes`` what the reader says."""
 
     name: str
     split: str | None
@@ -62,15 +64,21 @@ class StudyRow(_Frozen):
     usable: bool
     sizes: dict[str, float] = {}
     size_unit: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class CleaningReport(_Frozen):
-    """What a cleaning did, in numbers: cases kept and left out, cells changed, and errors that still need a person."""
+    """What a cleaning did, in numbers: cases kept and left out, cells changed, and errors that still need a person.
+
+    ``review`` counts the cases that are kept and need a person: those of such errors, and those whose answer is in
+    doubt.
+    """
 
     kept: int
     left_out: int
     changed: int
     undecided: int
+    review: int = 0
     patients_from_names: bool
 
 
@@ -101,6 +109,11 @@ class Inspection(_Frozen):
     files: tuple[Path, ...] = ()
 
     @property
+    def complete(self) -> bool:
+        """Whether every training case can be used."""
+        return self.fingerprint is not None and not self.fingerprint.unreadable
+
+    @property
     def severities(self) -> dict[str, int]:
         """How many problems there are of each severity, the worst first."""
         counts = Counter(problem.severity for problem in self.problems)
@@ -109,9 +122,9 @@ class Inspection(_Frozen):
 
     def summary(self) -> list[str]:
         """Lines for a person, never more than a screenful: what matters first."""
-        head, plan, files = _wrapped(_head(self)), _wrapped(_plan_lines(self), most=3), _file_lines(self)
+        head, plan, files = wrapped(_head(self)), wrapped(_plan_lines(self), most=3), _file_lines(self)
         rows = len(head) + len(plan) + sum(math.ceil(len(line) / SCREEN[1]) for line in files)  # no path is cut
-        return [*head, "", *_problem_lines(self, SCREEN[0] - rows - 3), "", *plan, *files]
+        return [*head, "", *problem_lines(self.problems, SCREEN[0] - rows - 3, page=_page(self)), "", *plan, *files]
 
     def record(self) -> dict[str, Any]:
         """The same for a machine in one line: problems with the number of their cases, no list of cases.
@@ -165,6 +178,7 @@ def _study_row(dataset: Dataset, record: Record, fact: CaseFacts) -> StudyRow:
         usable=fact.usable,
         sizes=sizes,
         size_unit=label_size(fact, 0)[1] if sizes else "",
+        notes=fact.notes,
     )
 
 
@@ -177,7 +191,7 @@ def _times(numbers: Sequence[float]) -> str:
     return "×".join(f"{n:.4g}" for n in numbers)
 
 
-def _wrapped(lines: Iterable[str], *, indent: str = "", most: int = 2) -> list[str]:
+def wrapped(lines: Iterable[str], *, indent: str = "", most: int = 2) -> list[str]:
     """Each line in at most ``most`` rows of the screen; what does not fit ends in "..."."""
     rows: list[str] = []
     for line in lines:
@@ -188,7 +202,9 @@ def _wrapped(lines: Iterable[str], *, indent: str = "", most: int = 2) -> list[s
 
 
 def _head(found: Inspection) -> list[str]:
-    patients = "patients unknown" if found.patients is None else f"{found.patients} patients"
+    patients = (
+        "patients unknown" if found.patients is None else f"{found.patients} patient{'s' * (found.patients != 1)}"
+    )
     lines = [f"{found.name}: {found.cases} cases, layout {found.layout}, {patients}"]
     if len(found.splits) > 1 or any(found.classes.values()):
         lines += [
@@ -212,12 +228,18 @@ def _fingerprint_line(fingerprint: Fingerprint) -> str:
     return f"{kind}, {shape} {element}, spacing {spacing} {unit}{codes}"
 
 
-def _problem_lines(found: Inspection, room: int) -> list[str]:
-    """The counts, then a row for each problem, and more for the first ones as far as ``room`` reaches."""
-    if not found.problems:
+def problem_lines(problems: Sequence[Problem], room: int, *, page: bool = False) -> list[str]:
+    """The counts, then a row for each problem, and more for the first ones as far as ``room`` (rows) reaches.
+
+    Args:
+        problems: the worst first.
+        room: rows of the screen.
+        page: whether a page shows all of them.
+    """
+    if not problems:
         return ["No problems found"]
-    fits = len(found.problems) <= room - 1
-    shown = found.problems if fits else found.problems[: room - 2]
+    fits = len(problems) <= room - 1
+    shown = problems if fits else problems[: room - 2]
     entries = [_entry(problem, rows=1) for problem in shown]
     left = room - 1 - len(entries) - (not fits)
     for place, problem in enumerate(shown):
@@ -225,11 +247,11 @@ def _problem_lines(found: Inspection, room: int) -> list[str]:
             needed = len(longer) - len(entries[place])
             if needed <= left:
                 entries[place], left = longer, left - needed
-    lines = [_counted(Counter(problem.severity for problem in found.problems))]
+    lines = [_counted(Counter(problem.severity for problem in problems))]
     lines += [line for entry in entries for line in entry]
     if not fits:
-        hidden = _counted(Counter(problem.severity for problem in found.problems[len(shown) :]))
-        lines.append(f"  and {hidden} more: {'see the page' if _page(found) else '--output OUT shows all'}")
+        hidden = _counted(Counter(problem.severity for problem in problems[len(shown) :]))
+        lines.append(f"  and {hidden} more: {'see the page' if page else '--output OUT shows all'}")
     return lines
 
 
@@ -241,9 +263,9 @@ def _counted(severities: Counter[Severity]) -> str:
 def _entry(problem: Problem, *, rows: int, remedy: bool = False) -> list[str]:
     named = ", ".join(problem.cases[:_NAMED]) + (" ..." if len(problem.cases) > _NAMED else "")
     head = f"  {problem.severity.upper():8}{problem.what}" + (f": {named}" if named else "")
-    lines = _wrapped([head], indent=" " * 10, most=rows)
+    lines = wrapped([head], indent=" " * 10, most=rows)
     if remedy and problem.remedy:
-        lines += _wrapped([f"          -> {problem.remedy}"], indent=" " * 13)
+        lines += wrapped([f"          -> {problem.remedy}"], indent=" " * 13)
     return lines
 
 
@@ -270,8 +292,9 @@ def _cleaning_lines(done: CleaningReport | None) -> list[str]:
         return []
     changed = f", {done.changed} changed" if done.changed else ""
     lines = [f"Cleaned manifest: {done.kept} cases kept, {done.left_out} left out (excluded.csv says why){changed}"]
-    if done.undecided:
-        lines.append(f"  {done.undecided} error{'s' * (done.undecided != 1)} need a decision of yours and stay in it")
+    if done.review:
+        verb = "needs" if done.review == 1 else "need"
+        lines.append(f"  {counted(done.review)} in it {verb} a decision of yours (review.csv says why)")
     if done.patients_from_names:
         lines.append("  patients, as taken from the names, are written into it: check them")
     return lines

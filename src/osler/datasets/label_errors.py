@@ -1,8 +1,9 @@
 """Confident learning: which labels are probably wrong, by a model that was not trained on them.
 
 After Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021. A case
-counts for a class when its probability reaches the mean probability that the class's own cases get; cases counted for
-another class than their label fill the off-diagonal of the confident joint, whose size says how many labels are wrong.
+counts for a class when its probability reaches the mean probability that the class's own cases get (here at most 0.95,
+which is not in the paper); cases counted for another class than their label fill the off-diagonal of the confident
+joint, whose size says how many labels are wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from osler.errors import UsageError
 from osler.studies.geometry import Array
 
 __all__ = ["LabelErrors", "find_label_errors"]
+
+_SURE = 0.95
+"""Probability that is enough whatever the class's own cases get: a saturated network gives them 0.9999 on average."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def find_label_errors(probabilities: Array, labels: Array) -> LabelErrors:
     probabilities, labels = _checked(probabilities, labels)
     count, classes = probabilities.shape
     own = [probabilities[labels == k, k] for k in range(classes)]
-    thresholds = np.array([one.mean() if len(one) else np.inf for one in own])
+    thresholds = np.array([min(one.mean(), _SURE) if len(one) else np.inf for one in own])
     counted = _confident_class(probabilities, thresholds)
     joint = _joint(labels, counted, classes)
     places = _pruned(probabilities, labels, joint)

@@ -84,7 +84,8 @@ class Manifest(BaseModel):
 
     ``layout`` names what recognised it; ``notes`` say how it understood what could be understood in several ways.
     ``patients`` says how patients are known: from the data ("given"), by a regular expression ("pattern"), or not
-    ("unknown": near-duplicates are kept together and every page says so).
+    ("unknown": near-duplicates are kept together and every page says so). ``patients_declined``: somebody decided that
+    the names say nothing of patients, so that no pattern is proposed again.
     ``dealt`` names the splits that Osler dealt out; those that came with the data are not among them.
     """
 
@@ -99,5 +100,6 @@ class Manifest(BaseModel):
     channels: tuple[str, ...] = ("image",)
     patients: Literal["given", "pattern", "unknown"] = "unknown"
     proposed_pattern: str | None = None
+    patients_declined: bool = False
     dealt: tuple[Split, ...] = ()
     notes: tuple[str, ...] = ()

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.facts import CaseFacts, look
+from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import ChannelStatistics, Fingerprint, LabelStatistics
 from osler.datasets.manifest import Record
-from osler.datasets.parallel import in_threads
-from osler.errors import GridMismatch, StudyError, TooFew, UsageError
+from osler.datasets.survey import look_at_all
+from osler.errors import TooFew
 from osler.progress import CancelToken, Progress, Silent
 from osler.studies.geometry import Array
 
@@ -44,7 +44,7 @@ def measure(
         limit: cases whose intensities are sampled (seeded).
         progress: gets the stage "measure", in cases.
         cancel: looked at between cases.
-        workers: threads; 0 takes one per processor, at most 4.
+        workers: threads or processes; 0 takes one per processor, at most 4.
 
     Raises:
         TooFew: when no case can be used.
@@ -56,23 +56,10 @@ def measure(
         progress.say(f"measured on {len(read)} of {len(records)} training cases, drawn at random (seeded)")
     sampled = {record.name for record in choose(read, limit)}
 
-    def work(record: Record) -> CaseFacts | str:
-        try:
-            return look(dataset, record, intensities=record.name in sampled)
-        except (StudyError, GridMismatch, UsageError) as error:
-            return str(error)
-
-    facts: list[CaseFacts] = []
-    unreadable: list[tuple[str, str]] = []
-    progress.start("measure", len(read), "cases")
-    for record, result in zip(read, in_threads(work, read, workers=workers, cancel=cancel), strict=True):
-        progress.advance("measure", 1, record.name)
-        if isinstance(result, str):
-            unreadable.append((record.name, result))
-        else:
-            facts.append(result)
-    progress.finish("measure")
-    return fingerprint_of(dataset, records, facts, unreadable)
+    facts, errors = look_at_all(
+        dataset, read, "measure", sampled=sampled, progress=progress, workers=workers, cancel=cancel
+    )
+    return fingerprint_of(dataset, records, facts, [(name, str(error)) for name, error in errors.items()])
 
 
 def choose(records: Sequence[Record], count: int) -> list[Record]:
@@ -229,13 +216,13 @@ def _symmetry(thumbnails: Sequence[Array]) -> tuple[float, ...]:
     """See ``Fingerprint``; () for fewer than two studies."""
     if len(thumbnails) < 2:
         return ()
-    stack = np.stack(thumbnails).astype(np.float64)  # (cases, 16, 16[, 16])
-    spread = float(np.sqrt(stack.var(axis=0, ddof=1).sum()))
+    stack = np.stack(thumbnails)  # (cases, 16, 16[, 16]) float32
+    spread = float(np.sqrt(stack.var(axis=0, ddof=1, dtype=np.float64).sum()))
     result = []
     for axis in range(1, stack.ndim):
         differences = stack - np.flip(stack, axis)
         # Few studies differ from their mirror image by chance: what chance explains is taken off.
-        chance = differences.var(axis=0, ddof=1).sum() / len(stack)
-        apart = max(0.0, float((differences.mean(axis=0) ** 2).sum() - chance))
+        chance = differences.var(axis=0, ddof=1, dtype=np.float64).sum() / len(stack)
+        apart = max(0.0, float((differences.mean(axis=0, dtype=np.float64) ** 2).sum() - chance))
         result.append(float(np.sqrt(apart)) / spread if spread > 0 else 0.0)
     return tuple(result)

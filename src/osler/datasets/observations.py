@@ -8,6 +8,7 @@ import numpy as np
 
 from osler.datasets.dataset import Case
 from osler.datasets.duplicates import perceptual_hash
+from osler.datasets.outline import OutlineContrast, outlines_of
 from osler.datasets.pieces import Pieces, pieces_of
 from osler.datasets.problem import Box
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform, spacing_of
@@ -16,7 +17,7 @@ from osler.studies.quality.marks import find_marks
 from osler.studies.quality.measures import margins, measure_quality
 from osler.studies.quality.planes import grey_of, planes, slice_axis
 from osler.studies.quality.tags import read_tags
-from osler.studies.quality.text import find_text
+from osler.studies.quality.text import TextLine, find_text, is_inked
 from osler.studies.resample import resample
 
 __all__ = ["VIEW", "Observation", "grid_distance", "observe"]
@@ -27,7 +28,7 @@ _SLICES_WITH_TEXT = 5
 _LEVELS = (1.0, 25.0, 50.0, 75.0, 99.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observation:
     """``view`` is the first image, small: (32, 32) or (12, 12, 12) uint8, 1st to 99th percentile spanning 0 to 255;
     columns run to the viewer's right in a picture, and volumes with a known orientation are turned to RAS.
@@ -42,6 +43,7 @@ class Observation:
         marks: boxes of coloured marks in an otherwise grey picture.
         tags: see ``read_tags``.
         pieces: of each label, by its value in the file.
+        outlines: how the mask's outline stands out in its planes, where the mask lies on the image's grid.
         shift: largest distance between the corners of mask (or further channel) and image grid, in voxels.
         blank_slices: slices (0-based, along ``slice_axis``) of one value that lie between others.
     """
@@ -55,6 +57,7 @@ class Observation:
     marks: tuple[Box, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     pieces: dict[int, Pieces] = field(default_factory=dict)
+    outlines: tuple[OutlineContrast, ...] = ()
     shift: float = 0.0
     blank_slices: tuple[int, ...] = ()
 
@@ -79,6 +82,7 @@ def observe(case: Case) -> Observation:
         marks=tuple(Box(channel=channel, start=start, stop=stop) for start, stop in find_marks(image)),
         tags=tags,
         pieces={} if case.mask is None else pieces_of(case.mask),
+        outlines=() if case.mask is None or case.mask.shape != image.shape else outlines_of(image, case.mask),
         shift=max((grid_distance(image, other) for other in others), default=0.0),
         blank_slices=_blank_slices(image),
     )
@@ -136,14 +140,24 @@ def _acquisition(case: Case, image: Image, tags: dict[str, str]) -> dict[str, fl
 
 
 def _text(case: Case) -> tuple[Box, ...]:
-    """Of each channel: of a picture its lines, of a volume those of a few slices and of its first and last."""
+    """Of each channel: of a picture its lines; of a volume those that two of a few slices show at one place, because
+    writing stays where it is and folds of a brain do not."""
     boxes = []
     for name, image in case.study.images.items():
-        for plane in planes(image, _SLICES_WITH_TEXT):
-            for line in find_text(plane.pixels):
-                start, stop = plane.box(line.rows, line.columns)
-                boxes.append(Box(channel=name, start=start, stop=stop))
+        cuts = planes(image, _SLICES_WITH_TEXT)
+        lines = [find_text(plane.pixels) for plane in cuts]
+        for place, (plane, found) in enumerate(zip(cuts, lines, strict=True)):
+            others = [line for other in (*lines[:place], *lines[place + 1 :]) for line in other]
+            for line in found:
+                if _inked(image, line) and (len(cuts) == 1 or any(line.overlaps(other) for other in others)):
+                    start, stop = plane.box(line.rows, line.columns)
+                    boxes.append(Box(channel=name, start=start, stop=stop))
     return tuple(boxes)
+
+
+def _inked(image: Image, line: TextLine) -> bool:
+    coloured = image.dimensions == 2 and image.array.shape[0] == 3
+    return not coloured or is_inked(image.array.transpose(0, 2, 1), line)
 
 
 def _blank_slices(image: Image) -> tuple[int, ...]:

@@ -5,8 +5,8 @@
     <digest>.points.npy    int32 (points, D): sampled foreground, case after case, class after class
     <digest>.json          the rows: which cases, their shapes and where they begin. Written last: without it, no part
 
-The files of a pack are named after the cases that are in it, and its rows after the cases that were meant to be: a
-pack that grows by a repaired case is a new pack, so that whoever reads the old one goes on undisturbed.
+The files of a pack are named after the cases that are in it, and its rows after the block of cases that they are from,
+with a number: a case that is repaired later comes in a pack of its own, and whoever reads the old one is undisturbed.
 
 blosc2 rather than zarr: a part is one file that is memory-mapped, a slice decompresses only the blocks that it
 touches (16 voxels a side), and opening takes 0.1 ms. Zstandard at level 1 with byte shuffle makes CT 1.4 times smaller
@@ -24,7 +24,6 @@ import socket
 import threading
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ import numpy as np
 from osler.errors import StorageError
 from osler.studies.geometry import Array
 
-__all__ = ["Row", "Sample", "clear_leftovers", "open_array", "read_points", "read_rows", "read_sample", "write_part"]
+__all__ = ["Row", "Sample", "clear_leftovers", "open_array", "read_points", "read_rows", "write_part"]
 
 _BLOCK = {1: 4096, 2: 64, 3: 16}
 _CHUNK = {1: 1 << 20, 2: 512, 3: 64}
@@ -75,7 +74,7 @@ def write_part(folder: Path, digest: str, samples: list[Sample], *, pack: bool) 
 
     Args:
         folder: exists.
-        digest: what ``read_rows`` will be asked for.
+        digest: what ``read_rows`` will be asked for: the case's, or the name of a pack.
         samples: the cases; exactly one unless ``pack``.
         pack: lay the cases flat behind one another.
 
@@ -131,19 +130,6 @@ def read_points(folder: Path, part: str) -> Array:
     """(points, D) int32 of a part, memory-mapped."""
     points: Array = np.load(folder / f"{part}.points.npy", mmap_mode="r", allow_pickle=False)
     return points
-
-
-def read_sample(folder: Path, row: Row) -> Sample:
-    """A case of a pack as it was before it was written."""
-    array = open_array(folder, row.part, "image")[row.begin : row.begin + prod(row.shape)].reshape(row.shape)
-    mask, points = None, {}
-    if (folder / f"{row.part}.mask.b2nd").exists():
-        shape = row.shape[1:]
-        mask = open_array(folder, row.part, "mask")[row.mask_begin : row.mask_begin + prod(shape)].reshape(shape)
-    if row.points:
-        every = np.array(read_points(folder, row.part))
-        points = {index: every[start:stop] for index, (start, stop) in row.points.items()}
-    return Sample(row.digest, array, mask, points)
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osler.datasets.intensities import box_of, check_values, filled, limits
+from osler.datasets.cropping import box_of, filled
+from osler.datasets.intensities import check_not_blank, limits_of, to_colours
 from osler.datasets.labels import LabelSet
 from osler.datasets.modality import check_modality
+from osler.datasets.overshoot import overshoot_bounds
 from osler.datasets.plan import NormalisationPlan, Plan
 from osler.datasets.restoration import restore, restore_labels
 from osler.datasets.trace import Trace, trace_of
@@ -27,17 +29,16 @@ from osler.studies.tilt import made_upright
 __all__ = [
     "Prepared",
     "Trace",
+    "check_images",
+    "cropped_trace",
     "grid_difference",
     "prepare",
     "prepare_mask",
     "restore",
     "restore_labels",
-    "to_colours",
     "trace_of",
 ]
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""ITU-R BT.601: how bright a colour looks."""
 _SAME_GRID = 0.5
 """Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
 
@@ -61,10 +62,8 @@ def prepare(images: Sequence[Image], plan: Plan) -> Prepared:
         Unsuitable: when the images do not fit the plan or each other, hold values that are not finite, or are blank.
         PlanError: when the plan does not say how to normalise each channel.
     """
-    _check_images(images, plan)
-    trace = trace_of(images[0], plan.grid)
-    if plan.grid.crop == "nonzero":
-        trace = trace_of(images[0], plan.grid, cropped=box_of([_laid(image.array, trace) for image in images]))
+    check_images(images, plan)
+    trace = cropped_trace(images, plan)
     foreground = None
     if any(one.over == "nonzero" for one in plan.normalisation):
         foreground = filled([_laid(image.array, trace) for image in images])  # (*trace.kept_shape)
@@ -74,6 +73,19 @@ def prepare(images: Sequence[Image], plan: Plan) -> Prepared:
         channel = _prepare_channel(image, normalisation, plan, trace, name, here)
         array[n * plan.colours : (n + 1) * plan.colours] = channel
     return Prepared(array, trace)
+
+
+def cropped_trace(images: Sequence[Image], plan: Plan) -> Trace:
+    """``trace_of`` of a study, with the crop that the plan asks for.
+
+    Raises:
+        Unsuitable: when nothing is left after cropping.
+        PlanError: when the grid plan does not fit the images' dimensions.
+    """
+    trace = trace_of(images[0], plan.grid)
+    if plan.grid.crop == "none":
+        return trace
+    return trace_of(images[0], plan.grid, cropped=box_of([_laid(image.array, trace) for image in images]))
 
 
 def prepare_mask(mask: Image, trace: Trace, plan: Plan) -> Array:
@@ -117,24 +129,13 @@ def grid_difference(one: Image, other: Image) -> str:
     return _difference(one.shape, one.affine, one.spacing_known, other)
 
 
-def to_colours(array: Array, colours: int) -> Array:
-    """Make (C, *spatial) of any C that an image may have into (``colours``, *spatial) or, grey, (1, *spatial).
-
-    Colour becomes grey by its luma; grey stays one channel, which broadcasts.
+def check_images(images: Sequence[Image], plan: Plan) -> None:
+    """Whether images are what the plan needs, all on one grid.
 
     Raises:
-        Unsuitable: when there are neither 1 nor 3 channels.
+        Unsuitable: when they are not.
+        PlanError: when the plan does not say how to normalise each channel.
     """
-    if array.shape[0] not in (1, 3):
-        raise Unsuitable(
-            f"the image has {array.shape[0]} channels, neither 1 (grey) nor 3 (colour)", remedy="save it as grey or RGB"
-        )
-    if array.shape[0] == 3 and colours == 1:
-        return np.tensordot(_LUMA, array.astype(np.float32, copy=False), axes=1)[None]  # (1, *spatial)
-    return array
-
-
-def _check_images(images: Sequence[Image], plan: Plan) -> None:
     if len(images) != len(plan.channels):
         raise Unsuitable(
             f"the study has {len(images)} images where {len(plan.channels)} are needed",
@@ -185,45 +186,29 @@ def _prepare_channel(
     image: Image, plan: NormalisationPlan, whole: Plan, trace: Trace, name: str, foreground: Array | None
 ) -> Array:
     """(colours or 1, *trace.padded_shape) float32; ``foreground`` (*trace.kept_shape) are the voxels that count."""
-    check_values(image.array, name)
-    source = to_colours(image.array, whole.colours)
-    laid = _laid(source, trace)
-    counted = source if trace.cropped is None else laid  # before shearing upright, which adds voxels
-    low, high, mean, std = limits(counted if foreground is None else laid[:, foreground], plan)
-    array: Array = np.clip(laid, low, high, dtype=np.float32, casting="unsafe")
+    laid = _laid(to_colours(image.array, whole.colours), trace)
+    counted = laid if foreground is not None or trace.upright is not None else image.array[trace.source_part]
+    if trace.upright is not None and trace.cropped is None:
+        counted = image.array  # shearing upright adds voxels
+    limits = limits_of(counted, plan, whole.colours, name, foreground=foreground)
+    array: Array = np.clip(laid, limits.low, limits.high, dtype=np.float32, casting="unsafe")
     if foreground is not None:
-        array = np.where(foreground, array, np.float32(mean))
+        array = np.where(foreground, array, np.float32(limits.mean))
+    if array.size > 1:
+        check_not_blank(name, limits, float(array.min()), float(array.max()))
     if trace.resampled:
-        array = _resampled(array, trace, (low, high))
-    if array.size > 1 and float(array.min()) == float(array.max()):
-        raise Unsuitable(
-            f"channel {name} is blank: all its values lie at {low:.4g} or below, or at {high:.4g} or above",
-            remedy="check that its intensities are in the units of the training data",
-        )
-    np.subtract(array, np.float32(mean), out=array)
-    np.divide(array, np.float32(std), out=array)
+        low, high = overshoot_bounds(array, trace, limits)
+        ways = trace.interpolation
+        array = resample(array, trace.working_shape, order=ways.there, antialias=ways.antialias)
+        if 3 in ways.there:
+            np.clip(array, low, high, out=array)
+    np.subtract(array, np.float32(limits.mean), out=array)
+    np.divide(array, np.float32(limits.std), out=array)
     if trace.padded_shape == trace.working_shape:
         return array
     padded = np.full((len(array), *trace.padded_shape), array.min(), np.float32)
     padded[(slice(None), *trace.inside)] = array
     return padded
-
-
-def _resampled(array: Array, trace: Trace, bounds: tuple[float, float]) -> Array:
-    """(C, *kept) to (C, *working), kept from overshooting where it is cubic."""
-    ways = trace.interpolation
-    result = resample(array, trace.working_shape, order=ways.there, antialias=ways.antialias)
-    if 3 not in ways.there:
-        return result
-    if ways.antialias:
-        return np.asarray(np.clip(result, *bounds, out=result))
-    slices = next((axis for axis, order in enumerate(ways.there) if order == 0), None)
-    within = tuple(axis + 1 for axis in range(len(ways.there)) if axis != slices)
-    low, high = (extreme(array, axis=within, keepdims=True) for extreme in (np.min, np.max))
-    if slices is not None:  # the range of the slice that each slice was taken from
-        shape = tuple(n if axis == slices else 1 for axis, n in enumerate(trace.working_shape))
-        low, high = (resample(extreme, shape, order=0) for extreme in (low, high))
-    return np.asarray(np.clip(result, low, high, out=result))
 
 
 def _laid(array: Array, trace: Trace) -> Array:

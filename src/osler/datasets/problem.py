@@ -33,6 +33,7 @@ Code = Literal[
     "mask-overlap",
     "mask-islands",
     "mask-border",
+    "mask-shifted",
     "outlier-shape",
     "outlier-spacing",
     "outlier-extent",
@@ -50,6 +51,7 @@ Code = Literal[
     "patients-unknown",
     "patients-pattern",
     "layout",
+    "reader-note",
     "no-answer",
     "few-cases",
     "text",
@@ -63,6 +65,10 @@ Code = Literal[
     "quality-exposure",
     "quality-clipping",
     "quality-coverage",
+    "signal-flat",
+    "signal-gaps",
+    "signal-clipped",
+    "signal-unlike",
     "plan",
 ]
 CODES: tuple[Code, ...] = get_args(Code)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from osler.datasets.dataset import Dataset
+from osler.datasets.effort import seconds_for
 from osler.datasets.manifest import ImageRef, Record, Target
-from osler.datasets.parallel import in_threads
+from osler.datasets.parallel import over_studies
 from osler.datasets.parts import (
     Row,
     Sample,
@@ -26,23 +28,24 @@ from osler.datasets.parts import (
     open_array,
     read_points,
     read_rows,
-    read_sample,
     write_part,
 )
 from osler.datasets.plan import Plan
 from osler.datasets.preparation import prepare, prepare_mask
-from osler.errors import DatasetError, GridMismatch, StorageError, StudyError, Unsuitable, UsageError
+from osler.errors import DatasetError, OslerError, StorageError, Unsuitable
 from osler.progress import CancelToken, Progress, Silent
 from osler.studies.geometry import Array
 
 __all__ = ["POINTS_PER_CLASS", "PreparedStore", "Sliceable"]
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 POINTS_PER_CLASS = 2000
 _SMALL = 1 << 20
 """Bytes up to which a prepared case is read whole and goes into a pack with others."""
-_PACK = 64
-"""Cases in a pack at most: 64 MB are prepared before they are safe on disk."""
+_PACK, _PACK_BYTES = 64, 1 << 22
+"""Cases in a pack at most, and bytes from which it is written: so much is prepared before it is safe on disk."""
+
+_Each = Callable[[Iterable[tuple[Record, str]]], Iterator[Sample | Row | OslerError]]
 
 
 class Sliceable(Protocol):
@@ -92,6 +95,7 @@ class PreparedStore:
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
         workers: int = 0,
+        processes: int | None = None,
     ) -> PreparedStore:
         """Prepare what is not there yet. A case that cannot be prepared is listed in ``refused`` with the reason.
 
@@ -100,9 +104,11 @@ class PreparedStore:
             records: which cases; masks are prepared when the plan's labels are of kind ``mask``.
             plan: its preparation fields.
             folder: made when missing; may hold stores of other plans and data.
-            progress: gets the stage "prepare", in cases.
+            progress: gets the stage "prepare", in cases that are not there yet.
             cancel: looked at between cases.
-            workers: threads; 0 takes one per processor, at most 4.
+            workers: threads or processes; 0 takes one per processor, at most 4.
+            processes: 0 works in threads alone; None starts ``workers`` processes where the work is worth it. A case
+                whose process dies is tried once more and then refused. The files are the same bytes either way.
 
         Raises:
             DatasetError: when two records have one name.
@@ -113,10 +119,25 @@ class PreparedStore:
         _check_names(records)
         progress = progress or Silent()
         folder = _make_folder(Path(folder) / _plan_key(plan, dataset))
-        builder = _Builder(dataset, plan, folder, progress, cancel, workers)
-        progress.start("prepare", len(records), "cases")
-        for start in range(0, len(records), _PACK):
-            builder.add(records[start : start + _PACK])
+        builder = _Builder(dataset, plan, folder)
+        blocks = [builder.look_up(records[start : start + _PACK]) for start in range(0, len(records), _PACK)]
+        todo = [record for block in blocks for record in block.todo]
+        each = over_studies(
+            _Prepare(dataset.with_records(()), plan, folder),
+            seconds=seconds_for(dataset.manifest.root, todo),
+            workers=workers,
+            processes=processes,
+            name=lambda job: job[0].name,
+            cancel=cancel,
+            say=progress.say,
+        )
+        progress.start("prepare", len(todo), "cases")  # what is there already would flatter the time left
+        try:
+            with each as each_of:
+                for block in blocks:
+                    builder.add(block, each_of, progress)
+        finally:
+            clear_leftovers(folder)
         progress.finish("prepare")
         stored = {record.name: record for record in records if record.name in builder.rows}
         return cls(folder, stored, builder.rows, builder.refused)
@@ -193,74 +214,111 @@ class PreparedStore:
         return self._packs[key][begin : begin + prod(shape)].reshape(shape)
 
 
-class _Builder:
-    """Fills ``rows`` and ``refused`` block by block: the small cases of a block become one pack, each large one its
-    own part."""
+@dataclass
+class _Block:
+    """Up to ``_PACK`` records: what is on disk of them, and what is still to be made.
 
-    def __init__(
-        self, dataset: Dataset, plan: Plan, folder: Path, progress: Progress, cancel: CancelToken | None, workers: int
-    ) -> None:
-        self.dataset, self.plan, self.folder = dataset, plan, folder
-        self.progress, self.cancel, self.workers = progress, cancel, workers
-        self.masks = plan.labels.kind == "mask"
-        self.rows: dict[str, Row] = {}
-        self.refused: dict[str, str] = {}
-        self._stats: dict[Path, list[tuple[str, int, int]]] = {}
+    Args:
+        digests: identity of each record whose files are there, by name.
+        pack: names the packs of its small cases, with their number.
+        packs: how many of them there are.
+        found: the rows on disk, by digest.
+        todo: the records to prepare.
+    """
 
-    def add(self, block: Sequence[Record]) -> None:
-        digests = self._digests(block)
-        pack = _sha(*sorted(digests.values()))
-        found = {row.digest: row for row in read_rows(self.folder, pack)}
-        packed = list(found.values())
-        for digest in set(digests.values()) - set(found):
-            found |= {row.digest: row for row in read_rows(self.folder, digest)}
-        todo = [record for record in block if record.name in digests and digests[record.name] not in found]
-        self.progress.advance("prepare", len(block) - len(todo))
-        small = self._make_all([(record, digests[record.name]) for record in todo], found)
-        if small:  # a pack is written whole
-            small += [read_sample(self.folder, row) for row in packed]
-            found |= {row.digest: row for row in write_part(self.folder, pack, small, pack=True)}
-        for name, digest in digests.items():
-            if name not in self.refused:
-                self.rows[name] = found[digest]
+    digests: dict[str, str]
+    pack: str
+    packs: int
+    found: dict[str, Row]
+    todo: list[Record]
 
-    def _make_all(self, jobs: Sequence[tuple[Record, str]], found: dict[str, Row]) -> list[Sample]:
-        """Prepare; the small cases, which are not yet on disk. Large ones are added to ``found``."""
-        small: list[Sample] = []
-        made = in_threads(self._make, jobs, workers=self.workers, cancel=self.cancel)
-        for (record, digest), result in zip(jobs, made, strict=True):
-            self.progress.advance("prepare", 1, record.name)
-            if isinstance(result, str):
-                self.refused[record.name] = result
-            elif isinstance(result, Sample):
-                small.append(result)
-            else:
-                found[digest] = result
-        return small
 
-    def _make(self, job: tuple[Record, str]) -> Sample | Row | str:
-        """Prepare one case: kept in memory when small, written when large, or the reason why it is refused."""
+@dataclass(frozen=True)
+class _Prepare:
+    """Prepares one case, in this process or another: kept in memory when small, written when large.
+
+    Args:
+        dataset: without its records.
+        plan, folder: of the store.
+    """
+
+    dataset: Dataset
+    plan: Plan
+    folder: Path
+
+    def __call__(self, job: tuple[Record, str]) -> Sample | Row:
         record, digest = job
-        try:
-            sample = self._prepare(record, digest)
-        except (StudyError, GridMismatch, UsageError) as error:
-            return str(error)
+        sample = self._sample(record, digest)
         if sample.array.nbytes <= _SMALL:
             return sample
         return write_part(self.folder, digest, [sample], pack=False)[0]
 
-    def _prepare(self, record: Record, digest: str) -> Sample:
-        case = self.dataset.load(record if self.masks else record.model_copy(update={"mask": None}))
+    def _sample(self, record: Record, digest: str) -> Sample:
+        masks = self.plan.labels.kind == "mask"
+        case = self.dataset.load(record if masks else record.model_copy(update={"mask": None}))
         missing = [name for name in self.plan.channels if name not in case.study.images]
         if missing:
             raise Unsuitable(f"{record.name} has no image {', '.join(missing)}", remedy="add it or leave out the case")
         prepared = prepare([case.study.images[name] for name in self.plan.channels], self.plan)
-        if not self.masks:
+        if not masks:
             return Sample(digest, prepared.array, None, {})
         if case.mask is None:
             raise Unsuitable(f"{record.name} has no mask", remedy="add it or leave out the case")
         mask = prepare_mask(case.mask, prepared.trace, self.plan)
         return Sample(digest, prepared.array, mask, _sample_points(mask, record.name))
+
+
+class _Builder:
+    """Fills ``rows`` and ``refused`` block by block: the small cases of a block become packs, each large one its
+    own part."""
+
+    def __init__(self, dataset: Dataset, plan: Plan, folder: Path) -> None:
+        self.dataset, self.folder = dataset, folder
+        self.masks = plan.labels.kind == "mask"
+        self.rows: dict[str, Row] = {}
+        self.refused: dict[str, str] = {}
+        self._states: dict[str, str] = {}
+
+    def look_up(self, block: Sequence[Record]) -> _Block:
+        """What is there already."""
+        digests = self._digests(block)
+        pack = _sha(*sorted(digests.values()))
+        found: dict[str, Row] = {}
+        packs = 0
+        while rows := read_rows(self.folder, f"{pack}-{packs}"):
+            found |= {row.digest: row for row in rows}
+            packs += 1
+        for digest in set(digests.values()) - set(found):
+            found |= {row.digest: row for row in read_rows(self.folder, digest)}
+        todo = [record for record in block if record.name in digests and digests[record.name] not in found]
+        return _Block(digests, pack, packs, found, todo)
+
+    def add(self, block: _Block, each: _Each, progress: Progress) -> None:
+        """Prepare what is to do, with the ``map`` of ``over_studies``."""
+        jobs = [(record, block.digests[record.name]) for record in block.todo]
+        small: list[Sample] = []
+        for (record, digest), result in zip(jobs, each(jobs), strict=True):
+            progress.advance("prepare", 1, record.name)
+            if isinstance(result, OslerError):
+                self.refused[record.name] = str(result)
+            elif isinstance(result, Row):
+                block.found[digest] = result
+            else:
+                small.append(result)
+                if sum(sample.array.nbytes for sample in small) >= _PACK_BYTES:
+                    self._write_pack(block, small)
+        if small:
+            self._write_pack(block, small)
+        for name, digest in block.digests.items():
+            if name not in self.refused:
+                self.rows[name] = block.found[digest]
+
+    def _write_pack(self, block: _Block, small: list[Sample]) -> None:
+        """Write the small cases and let go of them."""
+        rows = write_part(self.folder, f"{block.pack}-{block.packs}", small, pack=True)
+        block.found |= {row.digest: row for row in rows}
+        block.packs += 1
+        small.clear()
 
     def _digests(self, block: Sequence[Record]) -> dict[str, str]:
         """Identity of each record's content by name; a record whose files are not there is refused."""
@@ -274,17 +332,20 @@ class _Builder:
         return digests
 
     def _identity(self, name: str, ref: ImageRef) -> str:
-        made_of = [[str(path), self._stats_of(path)] for path in map(self.dataset.manifest.root.joinpath, ref.paths)]
         values = [(layer.value, layer.structure) for layer in ref.layers]
+        made_of = [(path, self._state_of(path)) for path in ref.paths]
         return json.dumps([name, ref.key, ref.index, ref.channel, values, made_of])
 
-    def _stats_of(self, path: Path) -> list[tuple[str, int, int]]:
-        """Name, bytes and time of change of the files that an image is made of."""
-        if path not in self._stats:
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
+    def _state_of(self, path: str) -> str:
+        """A digest of name, bytes and time of change of the files of an image; an archive holds many images."""
+        if path not in self._states:
+            place = self.dataset.manifest.root / path
+            files = sorted(place.iterdir()) if place.is_dir() else [place]
             stats = [(file, file.stat()) for file in files]
-            self._stats[path] = [(file.name, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
-        return self._stats[path]
+            self._states[path] = _sha(
+                str(place), *(f"{file.name} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
+            )
+        return self._states[path]
 
 
 def _sample_points(mask: Array, name: str) -> dict[int, Array]:

@@ -79,6 +79,17 @@ class Trace:
         return tuple(part.stop - part.start for part in self.cropped)
 
     @property
+    def source_part(self) -> tuple[slice, ...]:
+        """The part of the source grid that was kept, channels first; not of a tilted stack."""
+        part = [slice(None)] * (1 + len(self.order))
+        for axis, flip, size, kept in zip(
+            self.order, self.flips, self.oriented_shape, self.cropped or (slice(None),) * len(self.order), strict=True
+        ):
+            if self.cropped is not None:
+                part[axis + 1] = slice(size - kept.stop, size - kept.start) if flip else kept
+        return tuple(part)
+
+    @property
     def resampled(self) -> bool:
         """Whether the working grid has other voxels than the source."""
         return self.working_shape != self.kept_shape

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
+from functools import partial, reduce
 from itertools import chain, combinations
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from osler.datasets.preparation import Prepared
+from osler.datasets.preparation import Prepared, Trace, trace_of
+from osler.datasets.slabs import SlabSource, fits
 from osler.errors import ModelError, Unsuitable, UsageError
-from osler.inference.engines import DEFAULT_ENGINE, Engine, Precision, make_engine
+from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
+from osler.inference.labelled import LabelCount, Labelled, value_table
+from osler.inference.labelling import Head, Labeller
 from osler.inference.probabilities import probabilities
+from osler.inference.slabs import blend
 from osler.inference.windows import sliding
 from osler.models.folder import Calibration, Model
 from osler.studies.geometry import Array
+from osler.studies.image import Image
 
 __all__ = ["Predictor", "default_precision"]
 
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
+_ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
 _SLAB = 16  # planes whose probabilities are computed at once
 
 
@@ -43,6 +51,8 @@ class Predictor:
         engine: a name on the list of engines.
         precision: None takes ``default_precision``.
         mirror: average over mirrored copies too, along the axes that the plan allows.
+        every_window: also run those windows of a mask's study that hold one value and nothing else, as the air around a
+            patient does; otherwise the network answers the first of them and the others get the same answer.
         threads: 0 lets the engine decide.
         members: which members to use; None for all.
         calibration: None takes the model's own.
@@ -58,6 +68,7 @@ class Predictor:
         engine: str = DEFAULT_ENGINE,
         precision: Precision | None = None,
         mirror: bool = False,
+        every_window: bool = False,
         threads: int = 0,
         members: Sequence[int] | None = None,
         calibration: Calibration | None = None,
@@ -75,11 +86,14 @@ class Predictor:
                 "this model was not trained on mirrored studies, so averaging over mirrored copies would harm it",
                 remedy="leave --mirror out",
             )
+        self._every_window = every_window
         self._flips = _subsets(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
         self._precision: Precision = precision or default_precision(model)
         self._threads = threads
         self._engines: list[Engine] = []
+        self._heads: list[tuple[Array, Array]] = []
+        self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Predictor:
         """Raises:
@@ -88,11 +102,14 @@ class Predictor:
         """
         with ExitStack() as undo:
             undo.callback(self.close)
+            self._heads = self._narrow_heads()
+            output: Output = "features" if self._heads else "logits"
             for member in self.members:
                 engine = make_engine(self._engine_name)
                 graph = self.model.graph(member, engine.suffix)
-                engine.load(graph, precision=self._precision, threads=self._threads)
+                engine.load(graph, precision=self._precision, threads=self._threads, output=output)
                 self._engines.append(engine)
+            self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
         return self
 
@@ -105,6 +122,9 @@ class Predictor:
         """Free the graphs; entering again loads them again."""
         while self._engines:
             self._engines.pop().release()
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
     def predict(self, prepared: Prepared) -> Array:
         """Calibrated probabilities of one study.
@@ -117,6 +137,49 @@ class Predictor:
             ModelError: when the graph cannot take the study's shape.
         """
         return self.predict_many([prepared])[0]
+
+    def takes_slabs(self, images: Sequence[Image]) -> bool:
+        """Whether ``label`` takes a study of these images."""
+        plan = self.plan
+        if (
+            plan.task != "segment"
+            or plan.regions
+            or plan.dimensions != 3
+            or any(image.dimensions != 3 for image in images)
+        ):
+            return False
+        return fits(trace_of(images[0], plan.grid), plan)
+
+    def label(self, images: Sequence[Image]) -> tuple[Trace, Labelled]:
+        """Labels of one study, slab by slab: nothing of the study's size is held but the images and the mask.
+
+        The same labels as those of the highest probability that ``predict`` gives, restored to the source grid.
+
+        Args:
+            images: one per channel; ``takes_slabs`` says whether they can go this way.
+
+        Raises:
+            Unsuitable, PlanError: as ``prepare``.
+            Unsuitable: when the network's answer is not finite.
+        """
+        source = SlabSource(images, self.plan)
+        run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
+        labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
+        table = value_table(self.plan.labels)
+        mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
+        kept = source.trace.source_part[1:]
+        patch, weights = self.plan.patch, self.plan.window_weights
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        for slab in blend(source, patch, run, **settings):
+            _check_finite(slab.values)
+            for first, classes in labeller.add(slab):
+                mask[kept][..., first : first + classes.shape[-1]] = table[classes]
+        source.check()
+        counts = tuple(
+            LabelCount(_on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
+            for n in range(1, self.plan.outputs)
+        )
+        return source.trace, Labelled(mask, counts)
 
     def predict_many(self, studies: Sequence[Prepared]) -> list[Array]:
         """``predict`` for several studies; those of one shape go through the network together."""
@@ -148,11 +211,7 @@ class Predictor:
         """(B, C, \\*S) to logits (B, O) or (B, O, \\*S)."""
         total: Array | None = None
         for logits in self._passes(stack):
-            if not (np.isfinite(logits.min()) and np.isfinite(logits.max())):  # either is NaN when any value is
-                raise Unsuitable(
-                    "the network's answer to this study is not finite",
-                    remedy="check the study's intensities against those of the training data",
-                )
+            _check_finite(logits)
             total = logits if total is None else np.add(total, logits, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
@@ -177,23 +236,123 @@ class Predictor:
 
     def _mirrored(self, engine: Engine, stack: Array) -> Array:
         """Mean logits of what is run and of its mirrored copies, mirrored back."""
-        total: Array | None = None
+        found = []
         for flips in self._flips:
             axes = tuple(axis + 2 for axis in flips)
-            logits = engine.run({"image": np.flip(stack, axes) if axes else stack})["logits"]
-            back = np.flip(logits, axes) if axes and logits.ndim > 2 else logits
-            total = back if total is None else total + back
-        if total is None:
-            raise ModelError("there is no copy to run", remedy="leave mirror out")
-        return total if len(self._flips) == 1 else total / np.float32(len(self._flips))
+            logits = self._logits_of(engine, np.flip(stack, axes) if axes else stack)
+            found.append(np.flip(logits, axes) if axes and logits.ndim > 2 else logits)
+        return found[0] if len(found) == 1 else reduce(np.add, found) / np.float32(len(found))
 
     def _windowed(self, run: Callable[[Array], Array], stack: Array) -> Array:
         """(B, C, \\*S) to logits (B, O, \\*S), window by window."""
-        patch = self.plan.patch
-        batch = max(1, min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch))))
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "weights": self.plan.window_weights}
-        volumes = [sliding(one, patch, run, batch=batch, **settings) for one in stack]
+        patch, weights = self.plan.patch, self.plan.window_weights
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        volumes = [sliding(one, patch, run, **settings) for one in stack]
         return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
+
+    def _logits_of(self, engine: Engine, windows: Array) -> Array:
+        """(B, C, \\*patch) to (B, O, \\*patch); of tasks without masks (B, C, \\*S) to (B, O)."""
+        if not self._heads:
+            return engine.run({"image": windows})["logits"]
+        weight, bias = self._heads[self._engines.index(engine)]
+        features = engine.run({"image": windows})["features"]
+        logits = weight @ features.reshape(*features.shape[:2], -1) + bias[:, None]
+        return logits.reshape(len(logits), len(weight), *features.shape[2:])
+
+    def _run_windows(self, windows: Array) -> Array:
+        """(B, C, \\*patch) to the mean logits of members and mirrored copies, or to the features of each member one
+        after the other; the mean over mirrored copies of either."""
+        found: list[Array] = []
+        for engine in self._engines:
+            total: Array | None = None
+            for flips in self._flips:
+                axes = tuple(axis + 2 for axis in flips)
+                (values,) = engine.run({"image": np.flip(windows, axes) if axes else windows}).values()
+                values = np.flip(values, axes) if axes else values
+                total = values if total is None else np.add(total, values, out=total)
+            if total is not None:
+                found.append(total)
+        if self._heads:
+            stacked = np.concatenate(found, axis=1) if len(found) > 1 else found[0]
+            return stacked if len(self._flips) == 1 else stacked / np.float32(len(self._flips))
+        passes = len(found) * len(self._flips)
+        total = reduce(lambda one, other: np.add(one, other, out=one), found)
+        return total if passes == 1 else np.divide(total, np.float32(passes), out=total)
+
+    def _head(self) -> Head:
+        """What makes the mean logits of the members out of what ``_run_windows`` gives."""
+        temperature = self.calibration.temperature
+        if not self._heads:
+            return Head(None, None, temperature)
+        share = np.float32(1 / len(self._heads))
+        weights = np.concatenate([weight for weight, _ in self._heads], axis=1) * share
+        biases = np.stack([bias for _, bias in self._heads])
+        return Head(weights, biases.mean(axis=0), temperature)
+
+    def _narrow_heads(self) -> list[tuple[Array, Array]]:
+        """Weight (O, F) and bias (O,) of each member's last layer, where its inputs are fewer than its outputs."""
+        plan = self.plan
+        entries = [self.model.info.members[member] for member in self.members]
+        if plan.task != "segment" or plan.dimensions != 3 or not all(entry.head for entry in entries):
+            return []
+        from safetensors import safe_open
+
+        heads = []
+        for member, entry in zip(self.members, entries, strict=True):
+            with safe_open(self.model.graph(member, ".safetensors"), framework="numpy") as file:
+                weight, bias = file.get_tensor(f"{entry.head}.weight"), file.get_tensor(f"{entry.head}.bias")
+            heads.append((weight.reshape(weight.shape[:2]).astype(np.float32), bias.astype(np.float32)))
+        return heads if sum(weight.shape[1] for weight, _ in heads) < plan.outputs else []
+
+
+class _OncePerValue:
+    """Runs windows, but of those that hold one value per channel only the first with these values."""
+
+    def __init__(self, run: Callable[[Array], Array]) -> None:
+        self._run = run
+        self._known: dict[tuple[float, ...], Array] = {}
+
+    def __call__(self, windows: Array) -> Array:
+        """(B, C, \\*patch) to (B, F, \\*patch)."""
+        values = [_value_of(window) for window in windows]
+        if not any(values):
+            return self._run(windows)
+        answers = []
+        for window, value in zip(windows, values, strict=True):
+            if value is None:
+                answers.append(self._run(window[None])[0])
+                continue
+            if value not in self._known:
+                self._known[value] = self._run(window[None])[0]
+            answers.append(self._known[value])
+        return np.stack(answers) if len(answers) > 1 else answers[0][None]
+
+
+def _value_of(window: Array) -> tuple[float, ...] | None:
+    """The one value of each channel of (C, \\*patch); None where it holds more than one."""
+    lowest = window.reshape(len(window), -1).min(axis=1)
+    highest = window.reshape(len(window), -1).max(axis=1)
+    return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None
+
+
+def _windows_at_once(patch: Sequence[int]) -> int:
+    return max(1, min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch))))
+
+
+def _on_source(profiles: Sequence[Array], trace: Trace) -> tuple[Array, ...]:
+    """Counts along the part of each source axis that was kept, as counts along the whole axis."""
+    whole = tuple(np.zeros(size, np.int64) for size in trace.source_shape)
+    for axis, part, profile in zip(whole, trace.source_part[1:], profiles, strict=True):
+        axis[part] = profile
+    return whole
+
+
+def _check_finite(values: Array) -> None:
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):  # either is NaN when any value is
+        raise Unsuitable(
+            "the network's answer to this study is not finite",
+            remedy="check the study's intensities against those of the training data",
+        )
 
 
 def _subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from osler.datasets.modality import modality_note
 from osler.datasets.preparation import Prepared, Trace, prepare
 from osler.errors import DatasetError, StudyError, UsageError
+from osler.inference.labelled import Labelled
 from osler.inference.meter import Meter
 from osler.inference.predictor import Predictor
 from osler.progress import CancelToken
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.notes import notes_of
 
 __all__ = ["Answer", "Loader", "Source", "stream"]
 
@@ -39,8 +41,9 @@ class Answer(Generic[Key]):
         peak_mb: highest resident memory of the process meanwhile, in 10^6 bytes.
         image: the first channel, on the source grid.
         trace: what preparation did to the grid.
-        output: (O,) or (O, \\*trace.padded_shape): probabilities, or logits where those were asked for.
-        note: what the user should check about it; "" when nothing.
+        output: probabilities (O,) or (O, \\*trace.padded_shape); logits where those were asked for; ``Labelled`` of a
+            study that went through slab by slab.
+        notes: what the user should check about it, and what the reader says of how it was read.
     """
 
     key: Key
@@ -49,11 +52,11 @@ class Answer(Generic[Key]):
     peak_mb: float
     image: Image | None = None
     trace: Trace | None = None
-    output: Array | None = None
-    note: str = ""
+    output: Array | Labelled | None = None
+    notes: tuple[str, ...] = ()
 
     @property
-    def usable(self) -> tuple[Image, Trace, Array]:
+    def usable(self) -> tuple[Image, Trace, Any]:
         """Image, trace and output of a study without a problem.
 
         Raises:
@@ -66,16 +69,18 @@ class Answer(Generic[Key]):
 
 @dataclass(frozen=True)
 class _Ready(Generic[Key]):
+    """A study that was read; ``prepared`` is None where it will be prepared slab by slab."""
+
     key: Key
-    image: Image
-    prepared: Prepared
+    images: Sequence[Image]
+    prepared: Prepared | None
     seconds: float
     peak_mb: float
-    note: str
+    notes: tuple[str, ...]
 
     @property
     def bytes(self) -> int:
-        return int(self.image.array.nbytes + self.prepared.array.nbytes)
+        return int(self.images[0].array.nbytes + (self.prepared.array.nbytes if self.prepared else 0))
 
 
 def stream(
@@ -94,32 +99,34 @@ def stream(
     for key, load in sources:
         if cancel is not None and cancel.cancelled:
             break
-        held.append(_load(key, load, predictor))
+        held.append(_load(key, load, predictor, whole=logits))
         if len(held) >= together or sum(o.bytes for o in held if isinstance(o, _Ready)) >= _TOGETHER_BYTES:
             yield from _answer(predictor, held, logits)
             held = []
     yield from _answer(predictor, held, logits)
 
 
-def _load(key: Key, load: Loader, predictor: Predictor) -> _Ready[Key] | Answer[Key]:
+def _load(key: Key, load: Loader, predictor: Predictor, *, whole: bool) -> _Ready[Key] | Answer[Key]:
     problem = ""
     with Meter() as meter:
         try:
             images = load()
-            prepared = prepare(images, predictor.plan)
+            prepared = prepare(images, predictor.plan) if whole or not predictor.takes_slabs(images) else None
         except _ABOUT_ONE_STUDY as error:
             problem = str(error)
         except MemoryError:
             problem = _TOO_LARGE
     if problem:
         return Answer(key, problem, meter.seconds, meter.peak_mb)
-    return _Ready(key, images[0], prepared, meter.seconds, meter.peak_mb, modality_note(images, predictor.plan))
+    doubt = modality_note(images, predictor.plan)
+    notes = (*((doubt,) if doubt else ()), *notes_of(images))
+    return _Ready(key, images, prepared, meter.seconds, meter.peak_mb, notes)
 
 
 def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], logits: bool) -> Iterator[Answer[Key]]:
     ready = [one for one in held if isinstance(one, _Ready)]
     with Meter() as meter:
-        outputs = iter(_outputs(predictor, [one.prepared for one in ready], logits))
+        outputs = iter(_outputs(predictor, ready, logits))
     share = meter.seconds / max(1, len(ready))
     for one in held:
         if isinstance(one, Answer):
@@ -129,13 +136,20 @@ def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], log
         if isinstance(output, str):
             yield Answer(one.key, output, seconds, peak)
         else:
-            yield Answer(one.key, "", seconds, peak, one.image, one.prepared.trace, output, one.note)
+            yield Answer(one.key, "", seconds, peak, one.images[0], *output, one.notes)
 
 
-def _outputs(predictor: Predictor, studies: Sequence[Prepared], logits: bool) -> list[Array | str]:
-    """The output of each study, or why there is none; one that spoils a common call does not spoil the others."""
+def _outputs(
+    predictor: Predictor, studies: Sequence[_Ready[Key]], logits: bool
+) -> list[tuple[Trace, Array | Labelled] | str]:
+    """Trace and output of each study, or why there is none; one that spoils a common call does not spoil the others."""
     try:
-        return list(predictor.logits_many(studies) if logits else predictor.predict_many(studies))
+        whole = [study.prepared for study in studies if study.prepared is not None]
+        arrays = iter(predictor.logits_many(whole) if logits else predictor.predict_many(whole))
+        return [
+            predictor.label(study.images) if study.prepared is None else (study.prepared.trace, next(arrays))
+            for study in studies
+        ]
     except StudyError as error:
         problem = str(error)
     except MemoryError:

@@ -19,7 +19,7 @@ import numpy as np
 from osler.errors import PlanError
 from osler.studies.geometry import Array
 
-__all__ = ["Weights", "gaussian", "pad_to", "sliding", "window_starts"]
+__all__ = ["Weights", "gaussian", "pad_to", "shares_of", "sliding", "window_starts"]
 
 Weights = Literal["floored", "gaussian"]
 """See ``Plan.window_weights``."""
@@ -65,7 +65,7 @@ def gaussian(patch: Sequence[int], kind: Weights = "floored") -> Array:
     return weights.astype(np.float32)
 
 
-def _shares(starts: list[int], length: int, size: int, kind: Weights) -> dict[int, Array]:
+def shares_of(starts: list[int], length: int, size: int, kind: Weights = "floored") -> dict[int, Array]:
     """Each window's weights along one axis; those of all windows sum to one at every index."""
     bump = _bump(length, kind)
     total = np.zeros(size)
@@ -117,7 +117,7 @@ def sliding(
     """
     padded, cut = pad_to(array, patch, fill)
     starts = window_starts(padded.shape[1:], patch, overlap)
-    shares = [_shares(s, p, n, weights) for s, p, n in zip(starts, patch, padded.shape[1:], strict=True)]
+    shares = [shares_of(s, p, n, weights) for s, p, n in zip(starts, patch, padded.shape[1:], strict=True)]
     blended: Array | None = None
     for corners in _groups(list(product(*starts)), batch):
         places = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in corners]

@@ -23,16 +23,21 @@ class _Positional(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits of an image."""
-        logits: Tensor = self.network({"image": image})["logits"]
-        return logits
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Logits of an image, and where there are any the features that they are made of."""
+        outputs = self.network({"image": image})
+        return tuple(outputs[name] for name in _outputs_of(self.network))
+
+
+def _outputs_of(network: Network) -> list[str]:
+    return ["logits", "features"] if network.head_name else ["logits"]
 
 
 def export_member(network: Network, plan: Plan, folder: Path, number: int, *, steps: int, fold: int | None) -> Member:
     """Write ``weights/memberN.safetensors``, ``graphs/memberN.onnx`` and ``graphs/memberN.xml`` + ``.bin``.
 
-    Graphs take ``image`` (B, C, *patch) float32 with any B and give ``logits``. All in float32.
+    Graphs take ``image`` (B, C, *patch) float32 with any B and give ``logits`` and, where the network has a
+    ``head_name``, ``features``. All in float32.
     """
     from safetensors.torch import save_file
 
@@ -48,12 +53,14 @@ def export_member(network: Network, plan: Plan, folder: Path, number: int, *, st
         weights=f"weights/member{number}.safetensors",
         graphs={".onnx": f"graphs/member{number}.onnx", ".xml": f"graphs/member{number}.xml"},
         fold=fold,
+        head=network.head_name,
         steps=steps,
     )
 
 
 def _to_onnx(network: Network, plan: Plan, target: Path) -> None:
     example = torch.zeros(2, plan.inputs, *plan.patch)
+    names = _outputs_of(network)
     with warnings.catch_warnings():
         # the tracer warns of shape comparisons; the patch is fixed, so they are constants by intention
         warnings.simplefilter("ignore")
@@ -62,8 +69,8 @@ def _to_onnx(network: Network, plan: Plan, target: Path) -> None:
             (example,),
             target,
             input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+            output_names=names,
+            dynamic_axes={name: {0: "batch"} for name in ("image", *names)},
             opset_version=17,
             dynamo=False,
         )

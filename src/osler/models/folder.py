@@ -36,10 +36,15 @@ class _Frozen(BaseModel):
 
 
 class Member(_Frozen):
-    """One trained network: paths relative to the folder. ``fold`` is None when there was one split only."""
+    """One trained network: paths relative to the folder. ``fold`` is None when there was one split only.
+
+    Where ``head`` is not "", the graphs give ``features`` beside ``logits``, and ``<head>.weight`` and ``<head>.bias``
+    of the weights make the second of the first.
+    """
 
     weights: str
     graphs: dict[str, str]
+    head: str = ""
     fold: int | None = None
     steps: int = 0
 

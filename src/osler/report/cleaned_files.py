@@ -1,9 +1,10 @@
-"""What a cleaning leaves on disk: the manifest of what is kept, and a table of what is not and of what was changed.
+"""What a cleaning leaves on disk: the manifest of what is kept, and tables of what is not, was changed, or is in doubt.
 
 OUT/manifest.csv            the cases that are kept; paths lead to the files where they are
 OUT/manifest.labels.json    the labels
 OUT/excluded.csv            a row per case and reason
 OUT/changes.csv             a row per cell of the manifest that differs from what the data says
+OUT/review.csv              a row per case that is kept and problem that a person must decide, such as a doubtful answer
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from osler.report.files import put
 
 __all__ = ["CLEANED_FILES", "write_cleaned"]
 
-CLEANED_FILES = ("manifest.csv", "manifest.labels.json", "excluded.csv", "changes.csv")
+CLEANED_FILES = ("manifest.csv", "manifest.labels.json", "excluded.csv", "changes.csv", "review.csv")
 
 
 def write_cleaned(cleaned: Cleaned, source: Dataset, folder: Path) -> tuple[Path, ...]:
@@ -45,10 +46,15 @@ def write_cleaned(cleaned: Cleaned, source: Dataset, folder: Path) -> tuple[Path
         (e.case, _image_of(source, records[e.case]), records[e.case].split or "", e.code, e.reason)
         for e in cleaned.exclusions
     ]
+    review = [
+        (r.case, _image_of(source, records[r.case]), records[r.case].split or "", r.code, r.reason, r.remedy)
+        for r in cleaned.reviews
+    ]
     changed = [(c.case, c.column, c.before, c.after, c.reason) for c in cleaned.changes]
     tables = {
         CLEANED_FILES[2]: _table(("case", "image", "split", "problem", "reason"), excluded),
         CLEANED_FILES[3]: _table(("case", "column", "before", "after", "reason"), changed),
+        CLEANED_FILES[4]: _table(("case", "image", "split", "problem", "reason", "what to do"), review),
     }
     for name, data in tables.items():
         put(folder / name, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.inspection import Inspection, StudyRow
@@ -11,15 +12,27 @@ from osler.datasets.parallel import in_threads
 from osler.datasets.problem import Box, Problem
 from osler.errors import GridMismatch, StudyError, UsageError
 from osler.progress import CancelToken, Progress, Silent
+from osler.studies.geometry import Array
 from osler.studies.image import Image
 from osler.studies.pictures import tile, to_png_bytes
 
-__all__ = ["Drawn", "Example", "Wanted", "draw", "examples_of", "pictures_of_problem", "wanted_by", "worst_of"]
+__all__ = [
+    "PER_PROBLEM",
+    "Drawn",
+    "Example",
+    "Wanted",
+    "draw",
+    "examples_of",
+    "pictures_of_problem",
+    "wanted_by",
+    "worst_of",
+]
 
 _TILES = 24
 _FEWEST, _MOST = 3, 8
 _MOST_LABELS = 12
-_PER_PROBLEM = 6
+PER_PROBLEM = 6
+"""Pictures under a problem."""
 _GROUPS, _PER_GROUP = 4, 3
 _WORST = 10
 _SIDE = 224
@@ -27,11 +40,15 @@ _SIDE = 224
 
 @dataclass(frozen=True)
 class Wanted:
-    """A picture to draw: of which case, the label that chooses the plane, and what to frame."""
+    """A picture to draw: of which case, the label that chooses the plane, and what to frame.
+
+    ``compared`` draws what a model drew, where it did, and the data's own mask over it in dashes.
+    """
 
     name: str
     focus: int | None = None
     boxes: tuple[Box, ...] = ()
+    compared: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,11 +122,11 @@ def pictures_of_problem(problem: Problem) -> list[list[Wanted]]:
     """The first cases that a problem concerns, those that belong together in one list."""
 
     def wanted(name: str) -> Wanted:
-        return Wanted(name, boxes=problem.boxes.get(name, ()))
+        return Wanted(name, boxes=problem.boxes.get(name, ()), compared=problem.code == "label-error")
 
     if problem.groups:
         return [[wanted(name) for name in group[:_PER_GROUP]] for group in problem.groups[:_GROUPS]]
-    return [[wanted(name)] for name in problem.cases[:_PER_PROBLEM]]
+    return [[wanted(name)] for name in problem.cases[:PER_PROBLEM]]
 
 
 def wanted_by(found: Inspection, examples: Sequence[Example]) -> list[Wanted]:
@@ -128,6 +145,7 @@ def draw(
     dataset: Dataset,
     wanted: Sequence[Wanted],
     *,
+    masks: Mapping[str, Array] | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> dict[Wanted, Drawn]:
@@ -136,6 +154,7 @@ def draw(
     Args:
         dataset: reads the images.
         wanted: each once.
+        masks: what a model drew, by case: (I, J[, K]) with the values of the data's labels.
         progress: gets the stage "pictures".
         cancel: looked at between two pictures.
 
@@ -145,14 +164,15 @@ def draw(
     progress = progress or Silent()
     drawn: dict[Wanted, Drawn] = {}
     progress.start("pictures", len(wanted), "pictures")
-    for one, result in zip(wanted, in_threads(lambda w: _drawn(dataset, w), wanted, cancel=cancel), strict=True):
+    work = partial(_drawn, dataset, masks or {})
+    for one, result in zip(wanted, in_threads(work, wanted, cancel=cancel), strict=True):
         progress.advance("pictures")
         drawn[one] = result
     progress.finish("pictures")
     return drawn
 
 
-def _drawn(dataset: Dataset, wanted: Wanted) -> Drawn:
+def _drawn(dataset: Dataset, masks: Mapping[str, Array], wanted: Wanted) -> Drawn:
     record = next(record for record in dataset.records if record.name == wanted.name)
     channel = next((box.channel for box in wanted.boxes if box.channel in record.images), next(iter(record.images)))
     try:
@@ -166,15 +186,15 @@ def _drawn(dataset: Dataset, wanted: Wanted) -> Drawn:
         for box in wanted.boxes
         if len(box.start) == image.dimensions and (box.channel == channel or (box.channel == "mask" and fits))
     ]
-    picture, notes = tile(
-        image,
-        mask.array[0] if mask is not None and fits else None,
-        _names(dataset),
-        side=_SIDE,
-        focus=wanted.focus,
-        boxes=boxes,
-    )
-    words = [notes, "mask on another grid, not drawn" if mask is not None and not fits else ""]
+    given = mask.array[0] if mask is not None and fits else None
+    other = masks.get(wanted.name) if wanted.compared else None
+    shown, truth = (given, None) if other is None else (other, given)
+    picture, notes = tile(image, shown, _names(dataset), side=_SIDE, focus=wanted.focus, boxes=boxes, truth=truth)
+    words = [
+        notes,
+        "mask on another grid, not drawn" if mask is not None and not fits else "",
+        "filled: the model; dashed: the data" if truth is not None else "",
+    ]
     return Drawn(to_png_bytes(picture), "; ".join(word for word in words if word))
 
 

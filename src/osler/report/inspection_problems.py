@@ -10,17 +10,27 @@ from osler.datasets.inspection import Inspection, StudyRow
 from osler.datasets.problem import Problem
 from osler.report.inspection_pictures import Drawn, Wanted, pictures_of_problem
 
-__all__ = ["png_html", "problems_section", "tile_html"]
+__all__ = ["png_html", "problems_html", "problems_section", "tile_html"]
 
 _LISTED = 500
 
 
 def problems_section(found: Inspection, drawn: Mapping[Wanted, Drawn]) -> str:
     """Every problem, errors first."""
-    if not found.problems:
+    return problems_html(found.problems, drawn, {row.name: _known(row) for row in found.studies})
+
+
+def problems_html(problems: Sequence[Problem], drawn: Mapping[Wanted, Drawn], known: Mapping[str, str]) -> str:
+    """Problems with the pictures of their cases.
+
+    Args:
+        problems: the worst first.
+        drawn: where there are pictures.
+        known: what else is known of a case, by name.
+    """
+    if not problems:
         return "<p>No problems were found.</p>"
-    known = {row.name: _known(row) for row in found.studies}
-    return "".join(_problem(problem, drawn, known) for problem in found.problems)
+    return "".join(_problem(problem, drawn, known) for problem in problems)
 
 
 def _known(row: StudyRow) -> str:

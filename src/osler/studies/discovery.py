@@ -18,22 +18,23 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osler.errors import PathNotFound, UsageError
-from osler.studies.formats import read_image, sniff
+from osler.studies.files import dicom_places, holds_signal, kind_of_file, walk
+from osler.studies.formats import read_image, signal_format, sniff, wfdb
 from osler.studies.formats.base import stem_of
-from osler.studies.formats.dicom_index import DicomImage, DicomIndex, DicomSeries, index_files, index_folder
+from osler.studies.formats.dicom_index import DicomIndex, index_files, index_folder
 from osler.studies.image import Image
 
-__all__ = ["Found", "channel_of", "find_studies"]
+__all__ = ["Found", "channel_of", "find_signals", "find_studies"]
 
 _VOLUMES = ("nifti", "nrrd", "metaimage")
+_SIGNAL_REMEDY = "osler inspect shows signals; no model reads them yet"
 _CHANNEL = re.compile(r"(?P<study>.+)_(?P<channel>\d{4})")
 
 
@@ -46,11 +47,13 @@ class Found:
         paths: per channel, in order: what ``read_image`` takes. Channels of nnU-Net names are "0000", "0001" ...;
             a study of one image has the channel "image".
         keys: per channel that needs one, the key of ``read_image``.
+        patient: a digest of the PatientID of a DICOM study; "" when nothing says who it is.
     """
 
     name: str
     paths: Mapping[str, Path]
     keys: Mapping[str, str] = field(default_factory=dict)
+    patient: str = ""
 
     def read(self, channel: str) -> Image:
         """Read the image of a channel; see ``read_image``."""
@@ -71,19 +74,51 @@ def find_studies(paths: Sequence[str | Path]) -> list[Found]:
     """
     if not paths:
         raise UsageError("no study was named", remedy="name a file or a folder")
+    named = [Path(path) for path in paths]
+    if all(holds_signal(path) for path in named):
+        raise _only_signals(named[0], named)
     found: dict[tuple[object, ...], Found] = {}
-    for path in map(Path, paths):
+    for path in named:
         if not path.exists():
             raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
         for study in _of_file(path) if path.is_file() else _in_folder(path):
-            found.setdefault((*(file.resolve() for file in study.files), *study.keys.values()), study)
+            found.setdefault((*map(_real, study.files), *study.keys.values()), study)
     return _uniquely_named(list(found.values()))
+
+
+def find_signals(folder: Path) -> tuple[Path, ...]:
+    """The recordings in a folder and below, by name: WFDB headers, EDF and BDF files, DICOM waveforms.
+
+    Headers that another one in their folder lists as its segments are parts of that.
+    """
+    found = []
+    for _, files in walk(folder):
+        signals = [file for file in files if holds_signal(file)]
+        parts = {part for file in signals if wfdb.sniff(file) for part in wfdb.segments_of(file)}
+        found += [file for file in signals if file not in parts]
+    return tuple(found)
+
+
+def _only_signals(path: Path, signals: Sequence[Path]) -> UsageError:
+    kinds = ", ".join(sorted({name for file in signals if (name := signal_format(file))}))
+    if path.is_dir():
+        problem = f"{path} holds {len(signals)} signal{'s' * (len(signals) != 1)} ({kinds}) and no images"
+    elif len(signals) == 1:
+        problem = f"{path} is a signal ({kinds}) and no image"
+    else:
+        problem = f"the {len(signals)} files named are signals ({kinds}) and no images"
+    return UsageError(problem, remedy=_SIGNAL_REMEDY)
 
 
 def channel_of(path: Path) -> tuple[str, str] | None:
     """Study and channel of a name such as ``x_0001.nii.gz``: ("x", "0001"); None for other names."""
     match = _CHANNEL.fullmatch(stem_of(path))
     return (match["study"], match["channel"]) if match and sniff(path) in _VOLUMES else None
+
+
+def _real(path: Path) -> Path:
+    """Without links; unlike ``Path.resolve``, no error for a link to itself, which reading refuses."""
+    return Path(os.path.realpath(path))
 
 
 def _of_file(path: Path) -> list[Found]:
@@ -97,6 +132,9 @@ def _of_file(path: Path) -> list[Found]:
 
 def _in_folder(folder: Path) -> list[Found]:
     found = list(_walk(folder, _of_dicom(index_folder(folder))))
+    signals = () if found else find_signals(folder)
+    if signals:
+        raise _only_signals(folder, signals)
     if not found:
         raise UsageError(
             f"{folder} holds no studies", remedy="name a folder with NIfTI, DICOM, PNG, JPEG, TIFF or NPZ files"
@@ -105,57 +143,30 @@ def _in_folder(folder: Path) -> list[Found]:
 
 
 def _walk(folder: Path, dicom: Mapping[Path, list[Found]]) -> Iterator[Found]:
-    """Studies of a folder and below; those of DICOM where their first file lies."""
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    yield from dicom.get(folder, [])
-    files = [entry for entry in entries if entry.is_file()]
-    yield from _group([file for file in files if sniff(file) not in (None, "dicom")])
-    for entry in entries:
-        if entry.is_dir() and not folder.resolve().is_relative_to(entry.resolve()):  # a link to above has no end
-            yield from _walk(entry, dicom)
+    """Studies of a folder and below; those of DICOM where their first file lies. Links may lead in circles."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        entries = [entry for entry in sorted(here.iterdir()) if not entry.name.startswith(".")]
+        yield from dicom.get(here, [])
+        files = [entry for entry in entries if entry.is_file()]
+        yield from _group([file for file in files if kind_of_file(file) == "image"])
+        waiting += [entry for entry in reversed(entries) if entry.is_dir()]
 
 
 def _of_dicom(index: DicomIndex) -> dict[Path, list[Found]]:
     """The studies of an index by the folder of their first file."""
-    studies: dict[Path, list[Found]] = defaultdict(list)
-    holders = Counter(folder for series in index.series for folder in {file.parent for file in series.files})
-    for file in index.unreadable:
-        if holders[file.parent] != 1:
-            studies[file.parent].append(Found(stem_of(file), {"image": file}))
-    for series in index.series:
-        volumes = [image for image in series.images if not image.localizer] or list(series.images)
-        for image in volumes:
-            place = image.files[0].parent
-            alone = len(series.images) == 1 or volumes == [image]
-            studies[place].append(_found(image, series, holders, alone=alone))
-    return {folder: sorted(several, key=_first_file) for folder, several in studies.items()}
-
-
-def _first_file(study: Found) -> str:
-    return str(study.files[0])
-
-
-def _found(image: DicomImage, series: DicomSeries, holders: Mapping[Path, int], *, alone: bool) -> Found:
-    """How an image is named and read: by its folder, its file, or a folder and a key."""
-    folders = {file.parent for file in image.files}
-    folder = next(iter(folders)) if len(folders) == 1 else Path(os.path.commonpath(folders))
-    if len(image.files) == 1 and (image.stack is None or len(series.files) == 1 or len(image.stack.slices) == 1):
-        file = image.files[0]
-        if len(series.images) == 1 and holders[folder] == 1 and image.headers[file].get("SeriesInstanceUID"):
-            return Found(folder.resolve().name, {"image": folder})
-        single = len(series.images) == 1 or len(series.files) > 1
-        return Found(
-            stem_of(file) if single else f"{stem_of(file)}-{image.label}",
-            {"image": file},
-            {} if single else {"image": image.key},
-        )
-    name = folder.resolve().name
-    if alone and len(folders) == 1 and holders[folder] == 1:
-        return Found(name, {"image": folder})
-    number = f"series{series.number}" if series.number is not None else series.id
-    shared = max(holders[one] for one in folders) > 1
-    parts = [name, *([number] if shared else []), *([image.label] if image.label and not alone else [])]
-    return Found("-".join(parts), {"image": folder}, {"image": image.key})
+    return {
+        folder: [
+            Found(one.name, {"image": one.path}, {"image": one.key} if one.key else {}, one.patient) for one in places
+        ]
+        for folder, places in dicom_places(index).items()
+    }
 
 
 def _group(files: Sequence[Path]) -> list[Found]:
@@ -186,10 +197,10 @@ def _with_extension(study: Found) -> str:
 
 def _uniquely_named(studies: list[Found]) -> list[Found]:
     """Put parents' names in front of names that occur twice (whatever their case: some file systems see none)."""
-    parents = [list(study.files[0].resolve().parents) for study in studies]
-    in_folder = Counter((study.files[0].resolve().parent, study.name.lower()) for study in studies)
+    parents = [list(_real(study.files[0]).parents) for study in studies]
+    in_folder = Counter((_real(study.files[0]).parent, study.name.lower()) for study in studies)
     names = [
-        study.name if in_folder[study.files[0].resolve().parent, study.name.lower()] == 1 else _with_extension(study)
+        study.name if in_folder[_real(study.files[0]).parent, study.name.lower()] == 1 else _with_extension(study)
         for study in studies
     ]
     for _ in range(max((len(one) for one in parents), default=0)):

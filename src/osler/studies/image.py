@@ -12,6 +12,9 @@ from osler.studies.geometry import PICTURE_AFFINE, Array, spacing_of
 
 __all__ = ["Image", "Source"]
 
+_FARTHEST = 1e9
+"""Millimetres (or pixels): beyond it distances overflow, and nothing of a patient is there."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -64,7 +67,7 @@ class Image:
                 remedy="check that the file holds one 2D or 3D image",
             )
         affine = np.asarray(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not _is_invertible(affine):
             raise GeometryError(
                 "the affine must be a finite, invertible 4×4 matrix",
                 remedy="the file's header does not say where the voxels lie; repair it at its source",
@@ -85,3 +88,7 @@ class Image:
     def spacing(self) -> tuple[float, ...]:
         """Millimetres (pixels when unknown) along each spatial axis."""
         return spacing_of(self.affine)[: self.dimensions]
+
+
+def _is_invertible(affine: Array) -> bool:
+    return bool(np.abs(affine).max() <= _FARTHEST and abs(np.linalg.det(affine[:3, :3])) >= 1e-12)

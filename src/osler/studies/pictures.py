@@ -81,6 +81,7 @@ def tile(
     side: int = 256,
     focus: int | None = None,
     boxes: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
+    truth: Array | None = None,
 ) -> tuple[PIL.Image.Image, str]:
     """One plane with its mask, letters and scale bar, for a page that shows many; and how it is to be read, in words.
 
@@ -91,6 +92,7 @@ def tile(
         side: longest side in screen pixels.
         focus: the label whose area decides which plane is shown.
         boxes: places to frame, each as start and stop (exclusive) voxel along each axis of the image.
+        truth: another mask, drawn in dashes; of a volume the plane is shown where the two differ most.
 
     Returns:
         The picture, grey ("L") when nothing in it has colour, and e.g. "window 400, level 40; orientation unknown".
@@ -100,10 +102,10 @@ def tile(
     """
     image = through_curve(image)
     window = window_of(image, mask)
-    view = middle_view(image, mask, focus=focus, frames=_framed(image, boxes))
-    names = _named_values(labels, mask, None)
+    view = middle_view(image, mask, truth=truth, focus=focus, frames=_framed(image, boxes))
+    names = _named_values(labels, mask, truth)
     panel = _panel(view, window, side / max(_extent(view)), list(names), image.spacing_known)
-    drawn = view.frames is not None or (view.mask is not None and bool(view.mask.any()))
+    drawn = view.frames is not None or any(one is not None and bool(one.any()) for one in (view.mask, view.truth))
     coloured = drawn or view.pixels.ndim == 3
     notes = [f"window {_short(window[1])}, level {_short(window[0])}"] if view.pixels.ndim == 2 else []
     notes += ["orientation unknown"] if view.letters is None else []

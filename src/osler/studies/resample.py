@@ -2,7 +2,12 @@
 
 Output voxel ``o`` of an axis looks at input coordinate ``(o + 0.5) * in / out - 0.5`` (index 0 is the centre of the
 first voxel), and what lies outside the image is its nearest voxel: ``scipy.ndimage.zoom(grid_mode=True,
-mode="nearest")``. An axis is one sparse matrix, so the cost is (voxels × taps) per axis whatever the dimension.
+mode="nearest")``.
+
+An axis is one banded matrix, ``AxisMap``. It is applied as a handful of small dense products, each over the inputs that
+a block of outputs needs: matrix products run at the speed of the processor, while sparse ones and recursive spline
+filters run at the speed of one load after the other. Any range of outputs can be had from the inputs it needs alone, so
+an image can be resampled while it is still being read.
 """
 
 from __future__ import annotations
@@ -10,14 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from osler.errors import GeometryError
 from osler.studies.geometry import Array
 
-__all__ = ["Order", "affine_after_resample", "resample"]
+__all__ = ["AxisMap", "Order", "affine_after_resample", "axis_map", "resample"]
 
 Order = Literal[0, 1, 3]
 
@@ -25,6 +30,58 @@ _ANTIALIAS_FROM = 1.5
 """Fewer samples than two thirds of the voxels: below, the interpolation kernel itself is wide enough."""
 _SPLINE_PAD = 12
 """Voxels of edge that a cubic spline needs to forget its border: 0.268 ** 12 is 1e-7."""
+_NOTHING = 1e-7
+"""Weights below this are left out of a spline's row."""
+_BLOCK = 64
+"""Outputs whose inputs are multiplied together: wider blocks multiply more zeros, narrower ones waste the caches."""
+
+
+class AxisMap:
+    """One axis from ``before`` inputs to ``size`` outputs, each a weighted sum of neighbouring inputs.
+
+    Args:
+        weights: (size, taps) float; those of inputs that do not exist are 0.
+        first: (size,) index of the input that the first tap of each row looks at.
+        before: number of inputs.
+    """
+
+    def __init__(self, weights: Array, first: Array, before: int) -> None:
+        self.before, self.size = before, len(weights)
+        self._weights = weights.astype(np.float32)
+        taps = weights.shape[1]
+        used = weights != 0
+        self._low = np.maximum(first + used.argmax(axis=1), 0)
+        self._high = np.minimum(first + taps - used[:, ::-1].argmax(axis=1), before)
+        self._first = first
+        self._blocks = [(o, min(o + _BLOCK, self.size)) for o in range(0, self.size, _BLOCK)]
+        self._matrices = [self.matrix(*block) for block in self._blocks]
+
+    def needs(self, start: int, stop: int) -> tuple[int, int]:
+        """The range of inputs that outputs ``start`` to ``stop`` are made of."""
+        return int(self._low[start:stop].min()), int(self._high[start:stop].max())
+
+    def matrix(self, start: int, stop: int) -> Array:
+        """(stop - start, inputs of ``needs``) float32."""
+        low, high = self.needs(start, stop)
+        dense = np.zeros((stop - start, high - low), np.float32)
+        columns = self._first[start:stop, None] + np.arange(self._weights.shape[1]) - low
+        rows, taps = np.nonzero((columns >= 0) & (columns < high - low))
+        dense[rows, columns[rows, taps]] = self._weights[start:stop][rows, taps]
+        return dense
+
+    def apply(self, array: Array, axis: int) -> Array:
+        """``array`` float32 with its ``axis`` of ``before`` mapped to ``size``; a new array in C order."""
+        shape = (*array.shape[:axis], self.size, *array.shape[axis + 1 :])
+        lead, tail = math.prod(array.shape[:axis]), math.prod(array.shape[axis + 1 :])
+        source = np.ascontiguousarray(array).reshape(lead, self.before, tail)
+        result = np.empty((lead, self.size, tail), np.float32)
+        for (start, stop), matrix in zip(self._blocks, self._matrices, strict=True):
+            low, high = self.needs(start, stop)
+            if tail == 1:
+                np.matmul(source[:, low:high, 0], matrix.T, out=result[:, start:stop, 0])
+            else:
+                np.matmul(matrix, source[:, low:high], out=result[:, start:stop])
+        return result.reshape(shape)
 
 
 def resample(
@@ -51,11 +108,20 @@ def resample(
     orders = (order,) * len(target) if isinstance(order, int) else tuple(order)
     if len(orders) != len(target):
         raise GeometryError(f"{len(orders)} interpolation orders do not fit {len(target)} axes")
-    result = np.array(array, dtype=np.float32, order="C")
+    pairs = enumerate(zip(array.shape[1:], target, orders, strict=True))
+    maps = {n: axis_map(before, size, order=one, antialias=antialias) for n, (before, size, one) in pairs}
+    result = np.empty((len(array), *target), np.float32)
+    for n, channel in enumerate(array):
+        result[n] = _resample_channel(channel, maps)
+    return result
+
+
+def _resample_channel(channel: Array, maps: dict[int, AxisMap]) -> Array:
+    result = np.asarray(channel, np.float32)
     # Axes that shrink most go first, so that the others have less to do.
-    for axis in sorted(range(len(target)), key=lambda a: (target[a] / array.shape[a + 1], a)):
-        if target[axis] != array.shape[axis + 1]:
-            result = _resample_axis(result, axis + 1, target[axis], orders[axis], antialias)
+    for axis in sorted(maps, key=lambda a: (maps[a].size / maps[a].before, -a)):
+        if maps[axis].size != maps[axis].before:
+            result = maps[axis].apply(result, axis)
     return result
 
 
@@ -74,37 +140,14 @@ def affine_after_resample(affine: Array, in_shape: Sequence[int], out_shape: Seq
     return np.asarray(affine, float) @ new_to_old
 
 
-def _resample_axis(array: Array, axis: int, size: int, order: Order, antialias: bool) -> Array:
-    before = array.shape[axis]
+@lru_cache(maxsize=256)
+def axis_map(before: int, size: int, *, order: Order = 1, antialias: bool = True) -> AxisMap:
+    """The map of one axis; arguments as ``resample``."""
     if order == 0:
-        return np.ascontiguousarray(np.take(array, _nearest(before, size), axis=axis))
+        return AxisMap(np.ones((size, 1)), _nearest(before, size), before)
     if antialias and before / size > _ANTIALIAS_FROM:
-        return _multiply(_widened(before, size, order), array, axis)
-    if order == 1:
-        return _multiply(_linear(before, size), array, axis)
-    from scipy.ndimage import spline_filter1d
-
-    width = [(0, 0)] * array.ndim
-    width[axis] = (_SPLINE_PAD, _SPLINE_PAD)
-    padded = np.pad(array, width, mode="edge")
-    coefficients = spline_filter1d(padded, order=3, axis=axis, output=np.float32, mode="mirror")
-    return _multiply(_cubic(before, size), coefficients, axis)
-
-
-def _multiply(matrix: Any, array: Array, axis: int) -> Array:
-    """``matrix`` (out, in) times one axis of ``array``."""
-    lead = math.prod(array.shape[:axis])
-    tail = math.prod(array.shape[axis + 1 :])
-    shape = (*array.shape[:axis], matrix.shape[0], *array.shape[axis + 1 :])
-    if tail >= 64 or lead == 1:
-        blocks = array.reshape(lead, array.shape[axis], tail)
-        result = np.empty((lead, matrix.shape[0], tail), np.float32)
-        for n in range(lead):
-            result[n] = matrix @ blocks[n]
-        return result.reshape(shape)
-    moved = np.ascontiguousarray(np.moveaxis(array, axis, 0)).reshape(array.shape[axis], -1)
-    product = (matrix @ moved).reshape(matrix.shape[0], *array.shape[:axis], *array.shape[axis + 1 :])
-    return np.ascontiguousarray(np.moveaxis(product, 0, axis))
+        return _widened(before, size, order)
+    return _linear(before, size) if order == 1 else _cubic(before, size)
 
 
 def _coordinates(before: int, size: int) -> Array:
@@ -115,46 +158,49 @@ def _nearest(before: int, size: int) -> Array:
     return np.clip(np.floor(_coordinates(before, size) + 0.5), 0, before - 1).astype(np.intp)
 
 
-def _sparse(weights: Array, columns: Array, width: int) -> Any:
-    """A CSR matrix (out, width) from (out, taps) weights and their columns; repeated columns add up."""
-    from scipy.sparse import csr_matrix
-
-    size, taps = weights.shape
-    rows = np.repeat(np.arange(size), taps)
-    return csr_matrix((weights.ravel().astype(np.float32), (rows, columns.ravel())), shape=(size, width))
-
-
-@lru_cache(maxsize=256)
-def _linear(before: int, size: int) -> Any:
+def _linear(before: int, size: int) -> AxisMap:
     at = np.clip(_coordinates(before, size), 0, before - 1)
     low = np.floor(at).astype(np.intp)
     share = at - low
-    columns = np.stack([low, np.minimum(low + 1, before - 1)], axis=1)
-    return _sparse(np.stack([1 - share, share], axis=1), columns, before)
+    return AxisMap(np.stack([1 - share, share], axis=1), low, before)
 
 
-@lru_cache(maxsize=256)
-def _cubic(before: int, size: int) -> Any:
-    """B-spline weights; its columns are the coefficients of the padded axis."""
+def _cubic(before: int, size: int) -> AxisMap:
+    """Cubic B-spline weights times the filter that makes coefficients of samples, applied to each unit vector."""
+    from scipy.ndimage import spline_filter1d
+
+    units = np.pad(np.eye(before), ((_SPLINE_PAD, _SPLINE_PAD), (0, 0)), mode="edge")
+    coefficients = spline_filter1d(units, order=3, axis=0, mode="mirror")  # (before + 2 pads, before)
     at = _coordinates(before, size) + _SPLINE_PAD
     low = np.floor(at).astype(np.intp)
     t = at - low
-    weights = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
-    columns = low[:, None] + np.arange(-1, 3)
-    return _sparse(np.stack(weights, axis=1) / 6, columns, before + 2 * _SPLINE_PAD)
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
+    dense = np.einsum("ot,oti->oi", weights, coefficients[low[:, None] + np.arange(-1, 3)])
+    return _banded(np.where(np.abs(dense) > _NOTHING, dense, 0.0))
 
 
-@lru_cache(maxsize=256)
-def _widened(before: int, size: int, order: Order) -> Any:
+def _banded(dense: Array) -> AxisMap:
+    """From (size, before) to the rows' bands."""
+    before = dense.shape[1]
+    used = dense != 0
+    first = used.argmax(axis=1)
+    taps = int((before - used[:, ::-1].argmax(axis=1) - first).max())
+    columns = first[:, None] + np.arange(taps)
+    weights = np.take_along_axis(dense, np.minimum(columns, before - 1), axis=1)
+    return AxisMap(np.where(columns < before, weights, 0.0), first, before)
+
+
+def _widened(before: int, size: int, order: Order) -> AxisMap:
     """The kernel stretched by the factor of reduction and cut off at the border, each row summing to one."""
     scale = before / size
     reach = scale * (1 if order == 1 else 2)
     at = _coordinates(before, size)
-    columns = np.ceil(at - reach).astype(np.intp)[:, None] + np.arange(math.ceil(2 * reach) + 1)
+    first = np.ceil(at - reach).astype(np.intp)
+    columns = first[:, None] + np.arange(math.ceil(2 * reach) + 1)
     distance = np.abs(columns - at[:, None]) / scale
     weights = np.maximum(1 - distance, 0) if order == 1 else _keys(distance)
     weights = np.where((columns >= 0) & (columns < before), weights, 0.0)
-    return _sparse(weights / weights.sum(axis=1, keepdims=True), np.clip(columns, 0, before - 1), before)
+    return AxisMap(weights / weights.sum(axis=1, keepdims=True), first, before)
 
 
 def _keys(x: Array) -> Array:

@@ -1,8 +1,8 @@
 """Pictures of signals: an ECG on its paper, 25 mm a second and 10 mm a millivolt, as cardiologists read it.
 
 Small squares are 1 mm (0.04 s, 0.1 mV), large ones 5 mm (0.2 s, 0.5 mV). Each row begins with a calibration pulse of
-1 mV and 0.2 s. A signal in no unit of voltage gets a scale of its own, written beside its pulse, and the line of its
-row stands for its median; so it does where 0 V would lie off the paper.
+10 mm (1 mV at the usual gain) and 0.2 s. A signal in no unit of voltage gets a scale of its own, written beside its
+pulse, and the line of its row stands for its median; so it does where 0 V would lie off the paper.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     import PIL.Image
     import PIL.ImageDraw
 
-__all__ = ["on_ecg_paper"]
+__all__ = ["MILLIVOLT", "on_ecg_paper"]
 
 _MM_PER_SECOND, _MM_PER_MV = 25.0, 10.0
-_PER_MV = {"uV": 1e3, "mV": 1.0, "V": 1e-3, "nV": 1e6}  # units of a millivolt
+MILLIVOLT = {"uV": 1e3, "mV": 1.0, "V": 1e-3, "nV": 1e6}
+"""A millivolt, in each unit of voltage."""
 _PAPER, _FINE, _COARSE, _INK, _NOTE = (255, 250, 248), (250, 219, 214), (235, 160, 152), (20, 20, 20), (90, 70, 70)
 _LEAD_MM, _PULSE_MM, _TOP_MM, _FOOT_MM = 30.0, 8.0, 10.0, 8.0
 _LEAST_ROW_MM, _MOST_ROW_MM, _ROOM_MM = 20.0, 60.0, 5.0
@@ -40,6 +41,7 @@ def on_ecg_paper(
     seconds: float = 10.0,
     marks: Sequence[tuple[float, str]] = (),
     caption: str = "",
+    mm_per_mv: float = _MM_PER_MV,
     pixels_per_mm: int = 4,
 ) -> PIL.Image.Image:
     """Draw each lead of a signal in a row of its own.
@@ -50,6 +52,7 @@ def on_ecg_paper(
         seconds: how much is shown; the rest of a shorter signal stays empty.
         marks: (second, text) above the first row, e.g. beats.
         caption: what stands above.
+        mm_per_mv: height of a millivolt; an EEG, which is small, needs more than the usual 10.
         pixels_per_mm: size of the picture.
 
     Raises:
@@ -66,8 +69,8 @@ def on_ecg_paper(
             f"from {start_s:g} s on for {seconds:g} s there is nothing of a signal of {length:.1f} s",
             remedy="choose a start within it",
         )
-    scale = _PER_MV.get(signal.unit)
-    millimetres = [_MM_PER_MV / scale if scale else _fitting(lead) for lead in shown]
+    scale = MILLIVOLT.get(signal.unit)
+    millimetres = [mm_per_mv / scale if scale else _fitting(lead) for lead in shown]
     lines = [_line_of(lead, factor, scale is not None) for lead, factor in zip(shown, millimetres, strict=True)]
     shown = shown - np.array(lines)[:, None]
     rows = [_row(lead * factor) for lead, factor in zip(shown, millimetres, strict=True)]
@@ -91,7 +94,7 @@ def on_ecg_paper(
     for second, text in marks:
         if start_s <= second <= start_s + seconds:
             pen.text(_LEAD_MM + (second - start_s) * _MM_PER_SECOND, _TOP_MM - 3, text, centred=True)
-    gain = "10 mm/mV · " if scale else ""
+    gain = f"{mm_per_mv:g} mm/mV · " if scale else ""
     pen.text(2, size[1] - 5, f"25 mm/s · {gain}{start_s:g} to {start_s + seconds:g} s · {DISCLAIMER}", quiet=True)
     return paper
 

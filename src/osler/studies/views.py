@@ -86,10 +86,19 @@ def views_of(
 
 
 def middle_view(
-    image: Image, mask: Array | None = None, *, focus: int | None = None, frames: Array | None = None
+    image: Image,
+    mask: Array | None = None,
+    *,
+    truth: Array | None = None,
+    focus: int | None = None,
+    frames: Array | None = None,
 ) -> View:
-    """The first of ``views_of``: the picture, or the axial plane of a volume."""
-    return views_of(image, mask, focus=focus, frames=frames)[0]
+    """The first of ``views_of``: the picture, or the axial plane of a volume; with both masks and nothing to frame the
+    plane where they differ most."""
+    if mask is not None and truth is not None and frames is None:
+        different = (mask != truth).astype(np.uint8)
+        return replace(views_of(image, mask, truth, frames=different)[0], frames=None)
+    return views_of(image, mask, truth, focus=focus, frames=frames)[0]
 
 
 def window_of(image: Image, mask: Array | None = None) -> tuple[float, float]:

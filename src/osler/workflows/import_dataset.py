@@ -9,7 +9,7 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from osler.datasets.layouts import open_dataset, wfdb_records, write_manifest
+from osler.datasets.layouts import open_dataset, signals, write_manifest
 from osler.datasets.plan import TaskName
 from osler.errors import OutputExists, PathNotFound, StorageError, UsageError
 
@@ -50,7 +50,7 @@ def import_dataset(
 ) -> ImportResult:
     """Write a row per case of ``data`` into a table. Images stay where they are; paths are relative to the table.
 
-    WFDB records, for which there are no tasks yet, become a list of records with their beats.
+    Signals, for which there are no tasks yet, become a list of records with their beats.
 
     Args:
         data: a dataset of any layout.
@@ -68,8 +68,8 @@ def import_dataset(
     path, output = Path(data).expanduser(), Path(output)
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
-    if wfdb_records.sniff(path):
-        return _list_signals(path, output, overwrite=overwrite)
+    if signals.sniff(path):
+        return _list_signals(path, output, patient, overwrite=overwrite)
     dataset = open_dataset(path, task=task, patient=patient)
     files = write_manifest(dataset, output, overwrite=overwrite)
     manifest = dataset.manifest
@@ -88,27 +88,27 @@ def import_dataset(
     )
 
 
-def _list_signals(path: Path, output: Path, *, overwrite: bool) -> ImportResult:
-    """A row per WFDB record, with a column per kind of beat and rhythm."""
+def _list_signals(path: Path, output: Path, patient: str | None, *, overwrite: bool) -> ImportResult:
+    """A row per record, with a column per kind of beat and rhythm."""
     if output.suffix.lower() != ".csv":
         raise UsageError("a list of signals is written as CSV only", remedy="let --output end in .csv")
     if output.exists() and not overwrite:
         raise OutputExists(f"{output} exists already", remedy="choose another name or allow overwriting")
-    records = wfdb_records.list_records(path)
-    kinds = sorted({kind for record in records for kind in record.beats})
-    rhythms = sorted({name for record in records for name in record.rhythms})
+    records = signals.list_records(path, patient=patient)
+    kinds = sorted({kind for record in records for kind in record.annotated.beats})
+    rhythms = sorted({name for record in records for name in record.annotated.rhythms})
     folder = output.parent.resolve()
     rows = [
         {
             "case": record.name,
-            "signal": _relative(record.header, folder),
+            "signal": _relative(record.path, folder),
             "annotations": "" if record.annotations is None else _relative(record.annotations, folder),
             "patient": record.patient,
             "leads": " ".join(record.leads),
-            "rate_hz": f"{record.rate_hz:g}",
+            "rate_hz": " ".join(f"{rate:g}" for rate in record.rates_hz),
             "seconds": f"{record.seconds:.3f}",
-            **{f"beats_{kind}": str(record.beats.get(kind, 0)) for kind in kinds},
-            **{f"rhythms_{name}": str(record.rhythms.get(name, 0)) for name in rhythms},
+            **{f"beats_{kind}": str(record.annotated.beats.get(kind, 0)) for kind in kinds},
+            **{f"rhythms_{name}": str(record.annotated.rhythms.get(name, 0)) for name in rhythms},
         }
         for record in records
     ]
@@ -122,7 +122,7 @@ def _list_signals(path: Path, output: Path, *, overwrite: bool) -> ImportResult:
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror}", remedy="choose another place") from error
     return ImportResult(
-        layout=wfdb_records.NAME,
+        layout=signals.NAME,
         cases=len(records),
         patients=len({record.patient for record in records}),
         kind="signals",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from osler.datasets.checks.unlabelled import likely_masks
 from osler.datasets.dataset import Dataset
 from osler.datasets.distributions import distributions_of
-from osler.datasets.facts import CaseFacts, look
+from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.inspection import BUDGET_S, CleaningReport, Inspection, study_rows
 from osler.datasets.labels import LabelSet
@@ -16,7 +19,6 @@ from osler.datasets.layouts import list_dataset
 from osler.datasets.layouts.files import reference
 from osler.datasets.manifest import Manifest, Record
 from osler.datasets.measure import choose, fingerprint_of
-from osler.datasets.parallel import in_threads
 from osler.datasets.plan import Plan, TaskName
 from osler.datasets.planner import make_plan
 from osler.datasets.problem import Problem
@@ -28,26 +30,31 @@ from osler.datasets.problems import (
     rank_problems,
     rank_quality,
 )
+from osler.datasets.signal_inspection import SignalInspection
+from osler.datasets.survey import look_at_all
 from osler.errors import (
     DatasetError,
-    GridMismatch,
     NoLabels,
-    OslerError,
     OutputExists,
     PlanError,
     StorageError,
-    StudyError,
     TooFew,
     UnknownLayout,
     UsageError,
 )
 from osler.progress import CancelToken, Progress, Silent
-from osler.studies.discovery import find_studies
+from osler.studies.discovery import find_signals, find_studies
+from osler.studies.formats.dicom_index import index_folder
+from osler.workflows.inspect_signals import are_signals, inspect_signals
 
-__all__ = ["Inspection", "inspect"]
+if TYPE_CHECKING:
+    from osler.models.folder import Model
+    from osler.workflows.label_check import Asked
+
+__all__ = ["Inspection", "SignalInspection", "inspect"]
 
 _INTENSITIES = 200
-_FILES = ("index.html", "inspect.json")
+_FILES: tuple[str, str] = ("index.html", "inspect.json")
 
 
 def inspect(
@@ -55,40 +62,55 @@ def inspect(
     *,
     task: TaskName | None = None,
     patient: str | None = None,
+    model: Model | str | Path | None = None,
     output: str | Path | None = None,
     fix: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> Inspection:
+) -> Inspection | SignalInspection:
     """Read every case once and say what is there. Studies without answers are inspected too; nothing is planned then.
+
+    Recordings (ECG and the like) are looked at in their own way.
 
     Args:
         data: a dataset, or where it lies.
         task: what is to be learnt; None takes what the data holds.
         patient: a regular expression that finds the patient in each case's name.
+        model: a model folder that is asked which answers are probably wrong; it judges the cases that it has not learnt
+            from. None asks none, and then no inference engine is loaded.
         output: a folder for ``index.html``, a page with pictures, and ``inspect.json``, the whole inspection.
         fix: a folder outside the data for a cleaned ``manifest.csv`` and, in ``excluded.csv``, the reason for each case
-            that it leaves out; no file of the data is touched.
+            that it leaves out; ``review.csv`` lists what stays and needs a person. No file of the data is touched.
         force: overwrite what is in ``output`` and ``fix``.
         progress: gets the stages "inspect", in cases, and "pictures".
         cancel: looked at between cases.
 
     Raises:
-        PathNotFound: when there is nothing at ``data``.
+        PathNotFound: when there is nothing at ``data`` or ``model``.
         DatasetError: when it is no dataset.
+        ModelError: when the model is damaged, or for another task or other labels.
         UsageError: when ``task`` or ``patient`` does not fit, or ``fix`` lies in the data or nothing can be cleaned.
         OutputExists: when ``output`` or ``fix`` holds such files already.
         StorageError: when these cannot be written.
         Cancelled: when asked to stop.
     """
     progress = progress or Silent()
-    dataset, notice = (data, None) if isinstance(data, Dataset) else _open(data, task, patient)
+    if not isinstance(data, Dataset) and are_signals(Path(data).expanduser()):
+        if model is not None:
+            raise UsageError(f"{data} holds signals, and models are of images", remedy="leave --model out")
+        return _inspect_signals(Path(data).expanduser(), task, patient, output, fix, force, progress, cancel)
+    judge = None if model is None else _opened(model)
+    dataset, notice = (data, None) if isinstance(data, Dataset) else _open_for(judge, data, task, patient)
+    _check_fit(judge, dataset)
     _prepare_places(dataset, output, fix, force=force)
     facts, unreadable, kinds = _read(dataset, progress, cancel)
     problems = list(find_problems(dataset, facts, unreadable, kinds=kinds))
+    asked = None if judge is None else _ask(judge, dataset, masks=output is not None, progress=progress, cancel=cancel)
+    problems += asked.problems if asked else ()
     if notice is not None:
-        problems = [notice, *(problem for problem in problems if problem.code != "no-answer")]
+        kept = (problem for problem in problems if problem.code != "no-answer")
+        problems = [notice, *kept, *likely_masks(facts)]
     fingerprint, plan = _plan(dataset, facts, unreadable, task, problems)
     problems = list(rank_problems(problems))
     found = _summed_up(dataset, facts, problems, fingerprint, plan)
@@ -96,8 +118,58 @@ def inspect(
         found = _write_cleaned(found, dataset, Path(fix))
     if output is not None:
         found = found.model_copy(update={"files": (*found.files, *(Path(output) / name for name in _FILES))})
-        _write_page(found, dataset, Path(output), progress, cancel)
+        _write_page(found, dataset, Path(output), asked, progress, cancel)
     return found
+
+
+def _inspect_signals(
+    path: Path,
+    task: TaskName | None,
+    patient: str | None,
+    output: str | Path | None,
+    fix: str | Path | None,
+    force: bool,
+    progress: Progress,
+    cancel: CancelToken | None,
+) -> SignalInspection:
+    if task is not None or fix is not None:
+        asked = f"the task {task!r}" if task is not None else "a cleaned manifest"
+        raise UsageError(f"{path} holds signals, and {asked} is of images", remedy="leave that option out")
+    if output is not None:
+        _make_place(Path(output), _FILES, force=force)
+    place = None if output is None else Path(output)
+    return inspect_signals(path, patient=patient, output=place, names=_FILES, progress=progress, cancel=cancel)
+
+
+def _opened(model: Model | str | Path) -> Model:
+    from osler.models.folder import Model
+
+    return model if isinstance(model, Model) else Model.open(model)
+
+
+def _open_for(
+    judge: Model | None, path: str | Path, task: TaskName | None, patient: str | None
+) -> tuple[Dataset, Problem | None]:
+    """The dataset, with answers to the model's task where there is a model and it has such."""
+    if judge is not None and task is None:
+        with suppress(UsageError, DatasetError):  # then it is opened as it is, so that the mismatch can be named
+            return list_dataset(path, task=judge.plan.task, patient=patient), None
+    return _open(path, task, patient)
+
+
+def _check_fit(judge: Model | None, dataset: Dataset) -> None:
+    """Before any work: refuse a model that cannot judge these answers."""
+    if judge is not None:
+        from osler.workflows.label_check import fitting_model
+
+        fitting_model(judge, dataset.labels)
+
+
+def _ask(judge: Model, dataset: Dataset, *, masks: bool, progress: Progress, cancel: CancelToken | None) -> Asked:
+    from osler.report.inspection_pictures import PER_PROBLEM
+    from osler.workflows.label_check import check_answers
+
+    return check_answers(judge, dataset, masks=PER_PROBLEM if masks else 0, progress=progress, cancel=cancel)
 
 
 def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple[Dataset, Problem | None]:
@@ -107,12 +179,23 @@ def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple
     except (NoLabels, UnknownLayout, TooFew) as error:
         if task is not None or not Path(path).is_dir():
             raise
+        boxes = _by_boxes(path, patient) if isinstance(error, NoLabels) else None
+        if boxes is not None:
+            return boxes, Problem(code="layout", severity="warning", what=error.problem, remedy=error.remedy)
         try:
             dataset = _unlabelled(Path(path).resolve(), patient)
         except UsageError:
             raise error from None
         what = error.problem if isinstance(error, NoLabels) else f"nothing says what these show: {error.problem}"
         return dataset, Problem(code="no-answer", severity="warning", what=what, remedy=error.remedy)
+
+
+def _by_boxes(path: str | Path, patient: str | None) -> Dataset | None:
+    """The data set as far as boxes answer it: which objects an image shows; None when there are none."""
+    try:
+        return list_dataset(path, task="multilabel", patient=patient)
+    except (DatasetError, UsageError):
+        return None
 
 
 def _unlabelled(folder: Path, patient: str | None) -> Dataset:
@@ -124,8 +207,17 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
     from osler.datasets.layouts.patients import with_patients
 
     studies = find_studies([folder])
+    known = all(study.patient for study in studies)
     records = tuple(
-        Record(name=study.name, images={c: reference(p, folder) for c, p in study.paths.items()}) for study in studies
+        Record(
+            name=study.name,
+            images={
+                channel: reference(path, folder).model_copy(update={"key": study.keys.get(channel)})
+                for channel, path in study.paths.items()
+            },
+            patient=study.patient if known else None,
+        )
+        for study in studies
     )
     channels = Counter(tuple(study.paths) for study in studies).most_common(1)[0][0]
     manifest = Manifest(
@@ -135,8 +227,21 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
         labels=LabelSet(kind="classes"),
         records=records,
         channels=channels,
+        patients="given" if known else "unknown",
+        notes=_beside(folder),
     )
     return Dataset(with_patients(manifest, patient))
+
+
+def _beside(folder: Path) -> tuple[str, ...]:
+    """What lies in a folder beside images: DICOM objects that are none, and signals."""
+    kinds = Counter(index_folder(folder).others.values())
+    listed = ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common())
+    notes = [f"{kinds.total()} DICOM objects are no images and are not looked at: {listed}"] if kinds else []
+    signals = len(find_signals(folder))
+    words = f"signals beside the images are not looked at ({signals}); name a folder that holds signals only"
+    notes += [words] if signals else []
+    return tuple(notes)
 
 
 def _read(
@@ -146,24 +251,11 @@ def _read(
     training = [record for record in dataset.records if record.split in (None, "train")]
     sampled = {record.name for record in choose(training, _INTENSITIES)}
 
-    def work(record: Record) -> CaseFacts | OslerError:
-        try:
-            return look(dataset, record, intensities=record.name in sampled, digest=True, inspecting=True)
-        except (StudyError, GridMismatch, UsageError) as error:
-            return error
-
-    facts: list[CaseFacts] = []
-    unreadable: dict[str, str] = {}
-    kinds: dict[str, str] = {}
-    progress.start("inspect", len(dataset), "cases")
-    for record, result in zip(dataset.records, in_threads(work, dataset.records, cancel=cancel), strict=True):
-        progress.advance("inspect", 1, record.name)
-        if isinstance(result, OslerError):
-            unreadable[record.name], kinds[record.name] = str(result), type(result).__name__
-        else:
-            facts.append(result)
-    progress.finish("inspect")
-    return facts, unreadable, kinds
+    facts, errors = look_at_all(
+        dataset, dataset.records, "inspect", sampled=sampled, progress=progress, inspecting=True, cancel=cancel
+    )
+    kinds = {name: type(error).__name__ for name, error in errors.items()}
+    return facts, {name: str(error) for name, error in errors.items()}, kinds
 
 
 def _plan(
@@ -264,6 +356,7 @@ def _write_cleaned(found: Inspection, dataset: Dataset, folder: Path) -> Inspect
         left_out=len(left_out),
         changed=len({change.case for change in cleaned.changes}),
         undecided=sum(p.severity == "error" and not _settled(p, left_out) for p in found.problems),
+        review=len({review.case for review in cleaned.reviews}),
         patients_from_names=dataset.manifest.patients == "pattern",
     )
     files = write_cleaned(cleaned, dataset, folder)
@@ -278,13 +371,19 @@ def _settled(problem: Problem, left_out: Collection[str]) -> bool:
 
 
 def _write_page(
-    found: Inspection, dataset: Dataset, folder: Path, progress: Progress, cancel: CancelToken | None
+    found: Inspection,
+    dataset: Dataset,
+    folder: Path,
+    asked: Asked | None,
+    progress: Progress,
+    cancel: CancelToken | None,
 ) -> None:
     from osler.report.files import put
     from osler.report.inspection_page import inspection_page
     from osler.report.inspection_pictures import draw, examples_of, wanted_by
 
     examples = examples_of(dataset, found)
-    drawn = draw(dataset, wanted_by(found, examples), progress=progress, cancel=cancel)
+    masks = asked.masks if asked else {}
+    drawn = draw(dataset, wanted_by(found, examples), masks=masks, progress=progress, cancel=cancel)
     put(folder / _FILES[0], inspection_page(found, examples, drawn).encode())
     put(folder / _FILES[1], found.model_dump_json(indent=1).encode())

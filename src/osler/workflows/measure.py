@@ -5,7 +5,6 @@ Answers of a few numbers are kept until the end; a mask is scored as soon as it 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,17 +25,19 @@ from osler.assurance.evaluation import (
 from osler.assurance.results import CaseRow, SplitBy
 from osler.datasets.dataset import Dataset
 from osler.datasets.manifest import Record
-from osler.datasets.preparation import grid_difference, restore_labels
+from osler.datasets.preparation import grid_difference
 from osler.errors import DatasetError, GridMismatch, StudyError, TooFew
 from osler.findings.finding import Findings
 from osler.inference.calibrate import images_of
 from osler.inference.decoders import DECODERS
+from osler.inference.labelled import as_labelled
 from osler.inference.predictor import Predictor
 from osler.inference.stream import Answer, stream
 from osler.progress import CancelToken, Progress, Silent
 from osler.report.pictures import picture_of
 from osler.studies.geometry import Array
 from osler.studies.image import Image
+from osler.studies.notes import grouped_notes
 from osler.workflows.matching import Matching, match_labels
 
 __all__ = ["Measured", "Part", "evaluate_records", "measure_parts"]
@@ -65,14 +66,14 @@ class Part:
 
 @dataclass
 class _Kept:
-    """What is kept of each case until the end: ``truths`` and ``outputs``, or ``scores`` of masks; and how many cases
-    each thing to check is about."""
+    """What is kept of each case until the end: ``truths`` and ``outputs``, or ``scores`` of masks; and what to check
+    about it, by name."""
 
     records: list[Record] = field(default_factory=list)
     truths: list[Array] = field(default_factory=list)
     outputs: list[Array] = field(default_factory=list)
     scores: list[CaseScores] = field(default_factory=list)
-    doubts: Counter[str] = field(default_factory=Counter)
+    doubts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -169,13 +170,14 @@ def _keep(kept: _Kept, answer: Answer[Record], part: Part, matching: Matching) -
         image, trace, output = answer.usable
         if record.mask is not None and matching.model.kind == "mask":
             truth = _truth(record, image, part.dataset, matching)
-            predicted = restore_labels(output, trace, matching.model, regions=part.predictor.plan.regions)
+            regions = part.predictor.plan.regions
+            predicted = as_labelled(output, trace, matching.model, regions=regions).mask
             kept.scores.append(score_mask(truth, predicted, matching.model, image.spacing, image.spacing_known))
         elif record.target is not None:
             kept.truths.append(matching.target(record.target))
-            kept.outputs.append(output)
+            kept.outputs.append(np.asarray(output))
         kept.records.append(record)
-        kept.doubts.update([answer.note] if answer.note else [])
+        kept.doubts[record.name] = answer.notes
     except (StudyError, DatasetError) as error:
         kept.failed[record.name] = error.problem
 
@@ -221,7 +223,8 @@ def _noted(evaluation: Evaluation, kept: _Kept, matching: Matching) -> Evaluatio
         rest = len(kept.failed) - 5
         more = f"; and {rest} more" if rest > 0 else ""
         notes.append(f"{len(kept.failed)} cases could not be used and are in no figure ({listed}{more}).")
-    notes += [f"In {count} of {len(kept.records)} cases {doubt}." for doubt, count in kept.doubts.items()]
+    doubts = grouped_notes(kept.doubts)
+    notes += [f"In {len(found)} of {len(kept.records)} cases {doubt}." for doubt, found in doubts.items()]
     if matching.absent:
         notes.append(f"No case of these data is labelled {', '.join(matching.absent)}, which the model knows.")
     return evaluation.model_copy(update={"notes": tuple(notes)})

@@ -24,6 +24,7 @@ from osler.report.files import SummaryRow, ensure_free, output_folder, write_stu
 from osler.report.pictures import picture_of
 from osler.studies.discovery import Found, find_studies
 from osler.studies.image import Image
+from osler.studies.notes import grouped_notes
 
 __all__ = ["PredictedStudy", "Predictions", "predict", "read_channels"]
 
@@ -100,12 +101,9 @@ class Predictions(Sequence[Findings]):
 
     @property
     def notes(self) -> dict[str, list[str]]:
-        """What to check, with the names of the studies that it is about."""
-        found: dict[str, list[str]] = {}
-        for study in self.studies:
-            for note in study.notes:
-                found.setdefault(note, []).append(study.name)
-        return found
+        """What to check and how they were read, with the names of the studies that it is about."""
+        grouped = grouped_notes({study.name: study.notes for study in self.studies})
+        return {note: list(names) for note, names in grouped.items()}
 
     def summary(self) -> list[str]:
         """Lines for a person."""
@@ -140,6 +138,7 @@ def predict(
     engine: str = DEFAULT_ENGINE,
     precision: Precision | None = None,
     mirror: bool = False,
+    every_window: bool = False,
     threads: int = 0,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
@@ -154,6 +153,7 @@ def predict(
         engine: a name on the list of engines.
         precision: None takes float32, or bf16 where training checked that it answers the same.
         mirror: average over mirrored copies too.
+        every_window: run the network also on windows that hold one value only, as the air around a patient does.
         threads: 0 lets the engine decide.
         progress: where to tell; None is silent.
         cancel: asked between studies.
@@ -170,7 +170,9 @@ def predict(
     place = None if output is None else Path(output)
     if place is not None:
         ensure_free(place, [study.name for study in found], force=force)
-    predictor = Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads)
+    predictor = Predictor(
+        model, engine=engine, precision=precision, mirror=mirror, every_window=every_window, threads=threads
+    )
     with predictor, output_folder(place):
         done = _predict_all(predictor, found, place, progress or Silent(), cancel)
     return Predictions(done, unreached=[study.name for study in found[len(done) :]], output=place)
@@ -229,7 +231,6 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
     image, trace, probabilities = answer.usable
     plan = predictor.plan
     files: tuple[Path, ...] = ()
-    notes = (answer.note,) if answer.note else ()
     with Meter() as meter:
         decoded = DECODERS[plan.task].decode(probabilities, trace, plan, predictor.calibration)
         findings = Findings(
@@ -238,7 +239,7 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
             task=plan.task,
             answer=decoded.answer,
             findings=decoded.findings,
-            notes=notes,
+            notes=answer.notes,
         )
         if output is not None:
             picture = picture_of(image, findings, plan.labels, mask=decoded.mask)
@@ -249,7 +250,7 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
         else replace(image, array=decoded.mask[None], units="", window=None)
     )
     seconds, peak = answer.seconds + meter.seconds, max(answer.peak_mb, meter.peak_mb)
-    return PredictedStudy(name, "ok", seconds, peak, decoded.row, findings, mask, files, notes)
+    return PredictedStudy(name, "ok", seconds, peak, decoded.row, findings, mask, files, answer.notes)
 
 
 def _listed(names: Sequence[str]) -> str:

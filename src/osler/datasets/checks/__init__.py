@@ -19,6 +19,7 @@ from osler.datasets.checks import (
     outliers,
     quality,
     reading,
+    shifted,
 )
 from osler.datasets.checks.evidence import Evidence
 from osler.datasets.problem import Problem
@@ -30,6 +31,7 @@ CHECKS: tuple[Callable[[Evidence], list[Problem]], ...] = (
     mixtures.check,
     copies.check,
     masks.check,
+    shifted.check,
     outliers.check,
     appearance.check,
     laterality.check,

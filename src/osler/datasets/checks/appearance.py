@@ -74,8 +74,11 @@ def _of_one_kind(evidence: Evidence, names: list[str]) -> list[Problem]:
         problems.append(problem_of("inverted", "error", what, inverted, remedy, leave_out=inverted))
     turned = {name: text for name, text in turned.items() if name not in inverted}
     if turned:
-        what, remedy = "mirrored or turned beside the others", "find out which is right: left and right may be swapped"
-        problems.append(problem_of("turned", "error", what, turned, remedy, details=turned, leave_out=turned))
+        what = (
+            "look mirrored or turned beside the others"  # no error: a large cyst is bright below where tissue is above
+        )
+        remedy = "look at them: left and right may be swapped, or it is only an unusual patient"
+        problems.append(problem_of("turned", "warning", what, turned, remedy, details=turned))
     odd = {name: score for name, score in odd.items() if name not in inverted and name not in turned}
     if odd:
         what = "look unlike all others: perhaps another modality, another body part, or no image of a patient"

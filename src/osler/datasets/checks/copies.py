@@ -80,7 +80,7 @@ _KINDS: dict[str, tuple[Severity, str, str]] = {
     ),
     "answers": ("warning", "with different answers ({})", "decide which answer is right"),
     "patients": ("warning", "under different patients ({}), which a split may tear apart", "find out whose they are"),
-    "within": ("note", "on one side ({})", "nothing: copies stay together when cases are split"),
+    "within": ("note", "({})", "nothing: copies stay together when cases are split"),
 }
 
 
@@ -102,7 +102,8 @@ def _problems(evidence: Evidence, groups: Sequence[Duplicates], *, exact: bool) 
     for kind, found in chosen.items():
         if found:
             severity, sentence, remedy = _KINDS[kind]
-            text = f"{what_within if kind == 'within' else what} {sentence.format(_counted(len(found)))}"
+            one_side = "on one side of the given split " if kind == "within" and any(g.splits for g in found) else ""
+            text = f"{what_within if kind == 'within' else what} {one_side}{sentence.format(_counted(len(found)))}"
             code: Code = _CODES[exact, kind]
             if not exact and severity == "error":
                 severity = "warning"

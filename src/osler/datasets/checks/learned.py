@@ -78,12 +78,13 @@ def _fitted(features: Array, positive: Array, asked: Array) -> Array:
     """Regresses ±1 on standardised features; 0 for all where one class is missing."""
     if not len(positive) or positive.all() or not positive.any():
         return np.zeros(len(asked))
-    weights = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))[:, None]
-    mean = (weights * features).mean(axis=0)
-    spread = np.sqrt((weights * (features - mean) ** 2).mean(axis=0))
+    weights = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
+    mean = weights @ features / len(features)
+    scaled = features - mean  # (N, F) float64, worked on in place: thousands of views take tens of megabytes
+    spread = np.sqrt(np.einsum("n,nf,nf->f", weights, scaled, scaled) / len(scaled))
     spread = np.where(spread > 1e-9, spread, 1.0)
-    scaled = (features - mean) / spread
-    gram = (weights * scaled).T @ scaled + _RIDGE * np.sqrt(len(scaled)) * np.eye(scaled.shape[1])
-    target = np.where(positive, 1.0, -1.0)[:, None]
-    fit = np.linalg.solve(gram, (weights * scaled).T @ target)[:, 0]
-    return np.asarray(((asked - mean) / spread) @ fit)
+    scaled /= spread
+    target = weights * np.where(positive, 1.0, -1.0) @ scaled
+    scaled *= np.sqrt(weights)[:, None]
+    gram = scaled.T @ scaled + _RIDGE * np.sqrt(len(scaled)) * np.eye(scaled.shape[1])
+    return np.asarray(((asked - mean) / spread) @ np.linalg.solve(gram, target))

@@ -14,6 +14,8 @@ _STRAY = 0.05
 """A piece of less than this share of its label beside a larger one is stray, where the label usually is one piece."""
 _SPECK = 0.001
 """A piece of less than this share is stray wherever the label has pieces at all."""
+_BY_NATURE = 0.2
+"""A label with stray pieces in more cases than this has them by nature: lesions, cells, what a slice cuts twice."""
 _ONE_PIECE = 0.8
 """Share of the cases in which a label is one piece (specks apart) from which it is so by nature."""
 _SELDOM = 0.2
@@ -42,14 +44,16 @@ def _islands(found: _Found) -> list[Problem]:
     boxes: dict[str, tuple[Box, ...]] = {}
     for label, cases in found:
         share = _STRAY if _is_one_piece(cases) else _SPECK
-        for name, pieces in cases.items():
-            limit = share * sum(pieces.sizes)
-            strays = [size for size in pieces.sizes[1:] if size < limit]
-            if strays:
-                counted = "1 island" if len(strays) == 1 else f"{len(strays)} islands"
-                details.setdefault(name, []).append(f"{counted} of {label.name}, {sum(strays)} voxels")
-                places = zip(pieces.sizes[1:], pieces.strays, strict=False)
-                boxes[name] = (*boxes.get(name, ()), *(box for size, box in places if size < limit))
+        limits = {name: share * sum(pieces.sizes) for name, pieces in cases.items()}
+        strays = {name: [size for size in cases[name].sizes[1:] if size < limit] for name, limit in limits.items()}
+        strays = {name: sizes for name, sizes in strays.items() if sizes}
+        if len(strays) > max(1, _BY_NATURE * len(cases)):
+            continue
+        for name, sizes in strays.items():
+            counted = "1 island" if len(sizes) == 1 else f"{len(sizes)} islands"
+            details.setdefault(name, []).append(f"{counted} of {label.name}, {sum(sizes)} voxels")
+            places = zip(cases[name].sizes[1:], cases[name].strays, strict=False)
+            boxes[name] = (*boxes.get(name, ()), *(box for size, box in places if size < limits[name]))
     if not details:
         return []
     problem = problem_of(

@@ -67,13 +67,16 @@ def _intensities(evidence: Evidence) -> list[Problem]:
     scores: dict[str, float] = {}
     limits, odd = outliers(middles, _LEVELS)
     for case, excess in odd.items():
-        text = f"median {seen[case].levels[2]:.4g}, {_usual(limits, '', lambda x: x * typical)}"
-        details.setdefault(case, []).append(text)
+        median = seen[case].levels[2]
+        details.setdefault(case, []).append(
+            f"median {median:.4g}, {_bound(limits, middles[case], lambda x: x * typical)}"
+        )
         scores[case] = excess
     logs = {name: log(span) for name, span in spans.items()}
     limits, odd = outliers(logs, _RANGE)
     for case, excess in odd.items():
-        details.setdefault(case, []).append(f"range {spans[case]:.4g}, {_usual(limits, '')}")
+        text = f"1st to 99th percentile {spans[case]:.4g} apart, {_bound(limits, logs[case], exp)}"
+        details.setdefault(case, []).append(text)
         scores[case] = max(scores.get(case, 0.0), excess)
     return _problem("outlier-intensity", "grey levels far from those of the others", details, scores)
 
@@ -82,10 +85,16 @@ def _said(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}".strip()
 
 
-def _usual(limits: Usual | None, unit: str, scale: Callable[[float], float] = exp) -> str:
+def _usual(limits: Usual | None, unit: str) -> str:
+    return "" if limits is None else f"usual {exp(limits.low):.4g} to {_said(exp(limits.high), unit)}"
+
+
+def _bound(limits: Usual | None, value: float, scale: Callable[[float], float]) -> str:
+    """The limit that a value lies beyond; the other one may lie outside of what grey levels there can be."""
     if limits is None:
         return ""
-    return f"usual {scale(limits.low):.4g} to {_said(scale(limits.high), unit)}"
+    low = value < limits.middle
+    return f"usual {'at least' if low else 'at most'} {scale(limits.low if low else limits.high):.4g}"
 
 
 def _problem(code: Code, what: str, details: Mapping[str, list[str]], scores: Mapping[str, float]) -> list[Problem]:

@@ -66,7 +66,7 @@ _RULES: dict[str, _Rule] = {
     "exposure": _Rule(code="quality-exposure", side="both", floor=0.15, logarithm=False, what="too dark or bright"),
     "contrast": _Rule(code="quality-exposure", side="low", floor=log(1.5), logarithm=True, what="of little contrast"),
     "clipped_high": _Rule(
-        code="quality-clipping", side="high", floor=0.02, logarithm=False, what="cut off at the highest value"
+        code="quality-clipping", side="high", floor=0.05, logarithm=False, what="cut off at the highest value"
     ),
     "clipped_low": _Rule(
         code="quality-clipping", side="high", floor=0.25, logarithm=False, what="cut off at the lowest value"
@@ -122,7 +122,8 @@ def check(evidence: Evidence) -> list[Problem]:
             continue
         limits = _limits(usual, rule)
         for name, excess in odd.items():
-            text = f"{rule.what}: {measure} {evidence.seen[name].quality[measure]:.3g}, {_bound(limits, rule)}"
+            value = f"{measure.replace('_', ' ')} {evidence.seen[name].quality[measure]:.3g}"
+            text = f"{rule.what}: {value}, {_bound(limits, rule)}"
             details.setdefault(rule.code, {}).setdefault(name, []).append(text)
             of_code = scores.setdefault(rule.code, {})
             of_code[name] = max(of_code.get(name, 0.0), excess)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from osler.datasets.checks.evidence import Evidence, problem_of
 from osler.datasets.facts import FaultKind
 from osler.datasets.problem import Code, Problem, Severity
+from osler.studies.notes import grouped_notes
 
 __all__ = ["check"]
 
@@ -47,8 +48,9 @@ _SAME_GRID = 1e-3
 
 
 def check(evidence: Evidence) -> list[Problem]:
-    """Files that cannot be read by what went wrong, images that cannot be used, grids that differ slightly, gaps."""
-    return [*_unreadable(evidence), *_faults(evidence), *_shifts(evidence), *_gaps(evidence)]
+    """Files that cannot be read by what went wrong, images that cannot be used, grids that differ slightly, gaps;
+    and what the reader changed or doubts."""
+    return [*_unreadable(evidence), *_faults(evidence), *_shifts(evidence), *_gaps(evidence), *_notes(evidence)]
 
 
 def _unreadable(evidence: Evidence) -> list[Problem]:
@@ -62,6 +64,7 @@ def _unreadable(evidence: Evidence) -> list[Problem]:
 
 def _kind(evidence: Evidence, name: str) -> str:
     kind = evidence.kinds.get(name, "")
+    kind = "Unsuitable" if kind == "UsageError" else kind  # of a file of many images, none of which was named
     return kind if kind in _ERRORS else ""
 
 
@@ -98,3 +101,12 @@ def _gaps(evidence: Evidence) -> list[Problem]:
     details = {name: f"slices {', '.join(map(str, found[:8]))} of one value" for name, found in gaps.items()}
     what = "blank slices between others: the transfer or the conversion lost them"
     return [problem_of("blank-slices", "error", what, gaps, "export them again", details=details, leave_out=gaps)]
+
+
+def _notes(evidence: Evidence) -> list[Problem]:
+    """What the reader says, of however many cases; what differs from case to case is in the details."""
+    problems = []
+    for text, found in grouped_notes({fact.name: fact.notes for fact in evidence.facts}).items():
+        details = found if len(set(found.values())) > 1 else {}
+        problems.append(problem_of("reader-note", "note", text, found, "", details=details))
+    return problems

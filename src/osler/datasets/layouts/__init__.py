@@ -17,9 +17,9 @@ from osler.datasets.layouts import (
     medmnist,
     nnunet,
     parquet_manifest,
+    signals,
     tables,
     voc,
-    wfdb_records,
 )
 from osler.datasets.layouts.base import Layout
 from osler.datasets.layouts.masks import check_grids
@@ -45,6 +45,7 @@ LAYOUTS: tuple[Layout, ...] = (
     csv_manifest,
     parquet_manifest,
     medmnist,
+    signals,
     nnunet,
     decathlon,
     bids,
@@ -54,7 +55,6 @@ LAYOUTS: tuple[Layout, ...] = (
     masks_per_class,
     image_mask_folders,
     class_folders,
-    wfdb_records,
     tables,
 )
 

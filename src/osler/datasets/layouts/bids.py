@@ -4,10 +4,11 @@ DATA/sub-01/[ses-1/]anat/sub-01_T1w.nii.gz
 DATA/derivatives/NAME/sub-01/anat/sub-01_dseg.nii.gz               the labels are in a dseg.tsv beside it or above
 DATA/derivatives/NAME/sub-01/anat/sub-01_label-lesion_mask.nii.gz  a file per label (or per ``desc``)
 
-The rules are those of the Brain Imaging Data Structure 1.9 (https://bids-specification.readthedocs.io, "Imaging
-derivatives"). A mask belongs to the images of its subject whose other entities are the same and that lie on its grid;
-each suffix (T1w, FLAIR ...) that every case has there is a channel. The subject is the patient; the columns of
-``participants.tsv`` come along. DATA may be one folder in ``derivatives`` where there are several with masks.
+Files may be of any format that is read (BIDS itself knows NIfTI, and pictures for microscopy). The rules are those of
+the Brain Imaging Data Structure 1.9 (https://bids-specification.readthedocs.io, "Imaging derivatives"). A mask belongs
+to the images of its subject whose other entities are the same and that lie on its grid; each suffix (T1w, FLAIR ...)
+that every case has there is a channel. The subject is the patient; the columns of ``participants.tsv`` come along. DATA
+may be one folder in ``derivatives`` where there are several with masks.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts.answers import check_task, mask_labels
-from osler.datasets.layouts.files import natural, reference, subfolders
+from osler.datasets.layouts.files import image_suffix, natural, reference, subfolders
 from osler.datasets.layouts.masks import Grid, all_values, grid_mismatch, grid_of
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Layer, Manifest, Record
@@ -35,10 +36,10 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 NAME: str = "bids"
 NEEDS: tuple[Need, ...] = (
     Need("a folder sub-<name> per patient", lambda seen: any(name.startswith("sub-") for name in seen.names)),
-    Need("images as .nii.gz", lambda seen: seen.has(".nii.gz", ".nii")),
-    Need("masks as sub-<name>..._mask.nii.gz or _dseg.nii.gz", lambda seen: any("_dseg.nii" in n for n in seen.names)),
+    Need("images in them, best as .nii.gz", lambda seen: seen.images > 0),
+    Need("masks as sub-<name>..._mask.nii.gz or _dseg.nii.gz", lambda seen: any("_dseg." in n for n in seen.names)),
 )
-_FILE = re.compile(r"^(sub-[^_]+.*)_([A-Za-z0-9]+)\.nii(?:\.gz)?$")
+_STEM = re.compile(r"^(sub-[^_]+.*)_([A-Za-z0-9]+)$")
 _OF_MASK = {"label", "desc", "atlas", "seg"}  # what tells masks of one image apart
 _ORIGINAL = {"orig", "individual", "T1w", "T2w", "FLAIR"}  # spaces in which the subject's own image lies
 _TAKEN = {"image", "mask", "label", "grade", "value", "target", "patient", "split", "case"}
@@ -74,7 +75,7 @@ def sniff(path: Path) -> str | None:
     subjects = [f for f in subfolders(path) if f.name.startswith("sub-")]
     if not subjects:
         return None
-    first = next((p for p in subjects[0].rglob("sub-*.nii*") if _FILE.match(p.name)), None)
+    first = next((p for p in subjects[0].rglob("sub-*") if _parts(p)), None)
     return f"{len(subjects)} subjects (sub-*) with files such as {first.name}" if first else None
 
 
@@ -158,12 +159,18 @@ def _top(path: Path) -> Path:
 def _files(folder: Path) -> list[_File]:
     found = []
     for subject in (f for f in subfolders(folder) if f.name.startswith("sub-")):
-        for file in sorted(subject.rglob("sub-*.nii*"), key=lambda p: natural(p.name)):
-            match = _FILE.match(file.name)
+        for file in sorted(subject.rglob("sub-*"), key=lambda p: natural(p.name)):
+            match = _parts(file)
             if match and not any(part.startswith(".") for part in file.relative_to(folder).parts):
                 pairs = dict(part.split("-", 1) for part in match[1].split("_") if "-" in part)
                 found.append(_File(file, pairs, match[2]))
     return found
+
+
+def _parts(file: Path) -> re.Match[str] | None:
+    """Entities and suffix of an image file's name; None for any other (.json, .tsv, folders)."""
+    suffix = image_suffix(file.name)
+    return _STEM.match(file.name[: -len(suffix)].removesuffix(".ome")) if suffix and file.is_file() else None
 
 
 def _masks(path: Path, top: Path) -> tuple[Path, list[_File]]:

@@ -43,7 +43,7 @@ def reference_in(cell: str, folder: Path) -> ImageRef | None:
     path = _existing(name, folder) if mark else None
     parts = dict(parse_qsl(fragment))
     numbers = [value for key, value in parts.items() if key in ("index", "channel")]
-    if path is None or not parts or parts.keys() - {"key", "index", "channel"} or not all(map(str.isdigit, numbers)):
+    if path is None or not parts or parts.keys() - {"key", "index", "channel"} or not all(map(str.isdecimal, numbers)):
         return None
     ref = reference(path, folder)
     return ref.model_copy(update={k: int(v) if k != "key" else v for k, v in parts.items()})
@@ -72,7 +72,7 @@ def layers_in(cell: str, value: int, folder: Path) -> list[Layer]:
 def _split(part: str, folder: Path) -> tuple[str, int | None]:
     """A file, and the number of the structure in it."""
     name, mark, number = part.rpartition(_STRUCTURE)
-    if not mark or not number.isdigit() or _existing(part, folder) is not None:
+    if not mark or not number.isdecimal() or _existing(part, folder) is not None:
         return part, None
     return name, int(number)
 
@@ -84,4 +84,7 @@ def missing_of(cell: str, folder: Path) -> str:
 
 def _existing(written: str, folder: Path) -> Path | None:
     candidates = (folder / written, folder / written.replace("\\", "/"))
-    return next((path for path in candidates if written and path.exists()), None)
+    try:
+        return next((path for path in candidates if written and path.exists()), None)
+    except OSError:  # a name that is too long for the system
+        return None

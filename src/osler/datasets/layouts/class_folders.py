@@ -1,13 +1,16 @@
 """A folder per class; above them, where the data set has them, folders for given splits.
 
-DATA/benign/1.png, DATA/malignant/2.png ...           rasters, NIfTI, DICOM files
+DATA/benign/1.png, DATA/malignant/2.nrrd ...          images of any format
 DATA/benign/patient7/*.dcm                            a folder with one DICOM series is one image
 DATA/train/benign/1.png, DATA/test/benign/9.png ...   given splits
+
+Where every image is DICOM and names its patient, that is the patient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from osler.datasets.labels import Kind
@@ -18,7 +21,8 @@ from osler.datasets.layouts.files import (
     by_channels,
     find_images,
     has_images,
-    image_suffix,
+    is_series_folder,
+    patients_of,
     reference,
     short_names,
     split_folders,
@@ -29,7 +33,8 @@ from osler.datasets.layouts.image_mask_folders import is_image_or_mask_folder
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record, Split
 from osler.datasets.plan import TaskName
-from osler.errors import DatasetError
+from osler.errors import DatasetError, TooFew
+from osler.studies.files import kind_of_file
 
 __all__ = ["NAME", "NEEDS", "read", "sniff"]
 
@@ -50,7 +55,7 @@ def sniff(path: Path) -> str | None:
     classes = [c for folder in folders for c in subfolders(folder)]
     if any(is_image_or_mask_folder(c) or _is_data_set(c) for c in classes) or any(_loose_images(f) for f in folders):
         return None
-    with_images = {c.name for c in classes if has_images(c) and not _is_one_series(c)}
+    with_images = {c.name for c in classes if has_images(c) and not is_series_folder(c)}
     if not with_images or (len(with_images) == 1 and len({c.name for c in classes}) > 1):
         return None
     return f"{len(with_images)} folders with images, one per class ({', '.join(sorted(with_images)[:4])})"
@@ -65,13 +70,7 @@ def _is_data_set(folder: Path) -> bool:
 
 
 def _loose_images(folder: Path) -> bool:
-    return any(p.is_file() and image_suffix(p.name) for p in visible(folder))
-
-
-def _is_one_series(folder: Path) -> bool:
-    """A folder that is itself a DICOM series is a study, not a class."""
-    items = find_images(folder)
-    return len(items) == 1 and items[0].path == folder
+    return any(kind_of_file(p) in ("image", "dicom") for p in visible(folder))
 
 
 def read(path: Path, task: TaskName | None) -> Manifest:
@@ -85,18 +84,32 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     kind: Kind = "grades" if task == "ordinal" else "classes"
     splits: Mapping[Path, Split | None] = split_folders(path) or {path: None}
     found = [(c, split) for folder, split in splits.items() for c in subfolders(folder)]
+    if len({c.name for c, _ in found}) == 1:
+        raise TooFew(
+            f"all images lie in one folder, {found[0][0].name!r}, and one class is nothing to tell apart",
+            remedy="give each class a folder of its own, put masks into 'masks' beside 'images', or add a manifest.csv",
+        )
     labels = named_labels((c.name for c, _ in found), kind)
     listed = [(item, c.name, split) for c, split in found for item in _images_of(c, path)]
     cases = by_channels([item for item, _, _ in listed])
-    about = {item.path: (c, split) for item, c, split in listed}
+    about = {item: (c, split) for item, c, split in listed}
     names = short_names(_names(cases))
+    patients = patients_of(cases)
     records = []
-    for name, case in zip(names, cases, strict=True):
+    for name, case, patient in zip(names, cases, patients, strict=True):
         of_class, split = about[next(iter(case.images.values()))]
-        images = {channel: reference(p, path) for channel, p in case.images.items()}
-        records.append(Record(name=name, images=images, target=labels.names.index(of_class), split=split))
-    channels = tuple(records[0].images)
-    return Manifest(name=path.name, root=path, layout=NAME, labels=labels, records=tuple(records), channels=channels)
+        images = {channel: reference(item, path) for channel, item in case.images.items()}
+        target = labels.names.index(of_class)
+        records.append(Record(name=name, images=images, target=target, split=split, patient=patient))
+    return Manifest(
+        name=path.name,
+        root=path,
+        layout=NAME,
+        labels=labels,
+        records=tuple(records),
+        channels=tuple(records[0].images),
+        patients="given" if all(patients) else "unknown",
+    )
 
 
 def _images_of(folder: Path, root: Path) -> list[Item]:
@@ -106,7 +119,7 @@ def _images_of(folder: Path, root: Path) -> list[Item]:
             f"the class folder {folder.relative_to(root)} holds no image", remedy="add images, or remove the folder"
         )
     prefix = folder.relative_to(root).as_posix()
-    return [Item(item.path, f"{prefix}/{item.name}") for item in items]
+    return [replace(item, name=f"{prefix}/{item.name}") for item in items]
 
 
 def _names(cases: list[Case]) -> list[str]:

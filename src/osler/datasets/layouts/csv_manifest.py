@@ -37,6 +37,7 @@ NEEDS: tuple[Need, ...] = (
 _FILE = "manifest.csv"
 _OTHER = "manifest.parquet"
 _DELIMITERS = (",", ";", "\t")
+_LARGEST, _MOST_CELLS = 256 << 20, 5_000_000  # bytes; a million cases
 
 
 def sniff(path: Path) -> str | None:
@@ -61,12 +62,18 @@ def read(path: Path, task: TaskName | None) -> Manifest:
 
 
 def _load(file: Path) -> Table:
+    if file.stat().st_size > _LARGEST:
+        raise DatasetError(f"{file.name} has more than {_LARGEST >> 20} MiB", remedy="give a table with a row per case")
     try:
         text = file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{file.name} is not UTF-8 text", remedy='save it as "CSV UTF-8"') from error
     first = text.split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=first.count)
+    if text.count(delimiter) > _MOST_CELLS:
+        raise DatasetError(
+            f"{file.name} has {text.count(delimiter):,} cells", remedy="give a table with a row per case"
+        )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(c.strip() for c in cells)]

@@ -1,6 +1,7 @@
 """Medical Segmentation Decathlon: ``dataset.json`` with a ``training`` list of images and labels.
 
-Several modalities lie as the fourth axis of one file; each becomes a channel with the name that dataset.json gives it.
+An entry may be of any format that is read, a folder of one DICOM series too. Several modalities lie as the
+fourth axis of one file; each becomes a channel with the name that dataset.json gives it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
+from osler.studies.files import kind_of_file
 
 __all__ = ["NAME", "NEEDS", "modality_of", "read", "read_json", "sniff"]
 
@@ -26,6 +28,7 @@ NEEDS: tuple[Need, ...] = (
     Need("the folder imagesTr", lambda seen: seen.named("imagestr")),
     Need("the folder labelsTr", lambda seen: seen.named("labelstr")),
 )
+_LARGEST = 256 << 20  # bytes
 _MR = ("mr", "t1", "t2", "flair", "adc", "dwi", "pd")
 _CT = ("ct", "cect", "ncct")
 
@@ -39,12 +42,12 @@ def sniff(path: Path) -> str | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty when there is none, it cannot be read, or is not an object."""
-    if not path.is_file():
+    """A JSON object; empty when there is none, it cannot be read, is absurdly long, or is not an object."""
+    if not path.is_file() or path.stat().st_size > _LARGEST:
         return {}
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -67,7 +70,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     content = read_json(path / "dataset.json")
     pairs = [_pair(path, entry) for entry in content["training"]]
     refuse_lossy([mask for _, mask in pairs])
-    names = short_names([image.name[: -len(image_suffix(image.name))] for image, _ in pairs])
+    names = short_names([image.name[: -len(image_suffix(image.name)) or None] for image, _ in pairs])
     modalities = _modalities(content)
     records = tuple(
         Record(name=name, images=_channels(reference(image, path), modalities), mask=reference(mask, path))
@@ -103,18 +106,24 @@ def _pair(folder: Path, entry: Any) -> tuple[Path, Path]:
     if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
         raise NoLabels(f"dataset.json lists {entry!r} without a label", remedy="list image and label of each case")
     found = [folder / str(entry[key]).removeprefix("./") for key in ("image", "label")]
-    missing = [p for p in found if not image_suffix(p.name) or not p.is_file()]
+    missing = [p for p in found if not p.exists()]
     if missing:
         raise DatasetError(
             f"dataset.json lists {missing[0].relative_to(folder)}, which is not there",
             remedy="copy the missing file, or remove the case from dataset.json",
+        )
+    wrong = [p for p in found if not (p.is_dir() or kind_of_file(p) in ("image", "dicom"))]
+    if wrong:
+        raise DatasetError(
+            f"dataset.json lists {wrong[0].relative_to(folder)}, which is no image that Osler reads",
+            remedy="convert it to .nii.gz, or remove the case from dataset.json",
         )
     return found[0], found[1]
 
 
 def _labels(content: dict[str, Any]) -> LabelSet:
     labels = content.get("labels")
-    if not isinstance(labels, dict) or not all(str(value).lstrip("-").isdigit() for value in labels):
+    if not isinstance(labels, dict) or not all(str(value).removeprefix("-").isdecimal() for value in labels):
         raise NoLabels(
             "dataset.json has no labels by number",
             remedy='add them, for example "labels": {"0": "background", "1": "tumour"}',

@@ -38,7 +38,7 @@ __all__ = ["NAME", "NEEDS", "read", "sniff"]
 
 NAME: str = "dicom-tree"
 NEEDS: tuple[Need, ...] = (
-    Need("DICOM files", lambda seen: seen.has(".dcm", ".dicom", ".ima")),
+    Need("DICOM files", lambda seen: seen.dicom),
     Need("a DICOM SEG or RTSTRUCT of them", lambda seen: False),  # one that is there has been recognised
 )
 _SUFFIXES = (".dcm", ".dicom", ".ima", "")
@@ -79,8 +79,9 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     """Every image series that is labelled; those without labels are counted in the notes.
 
     Raises:
-        DatasetError: when a file of labels is damaged, or it cannot be told which image it is of.
-        NoLabels: when no image is labelled, or ``labels.json`` names something that is not there.
+        DatasetError: when a file of labels is damaged.
+        NoLabels: when no image is labelled, it cannot be told which image a file of labels is of, or ``labels.json``
+            names something that is not there.
         UsageError: when masks cannot answer ``task``.
     """
     check_task(task, ("segment",), "DICOM segmentations and structure sets")
@@ -135,7 +136,7 @@ def _matched(index: DicomIndex, root: Path, notes: list[str]) -> list[_Labels]:
         seen.add(found.uid)
         images = _images_of(found, index)
         if len(images) > 1:
-            raise DatasetError(
+            raise NoLabels(
                 f"{path.relative_to(root)} refers to {len(images)} images of the tree",
                 remedy="keep the one that it was drawn on, or write a manifest.csv with the columns image and "
                 "mask_<label> (file.dcm#structure=1)",
@@ -145,7 +146,7 @@ def _matched(index: DicomIndex, root: Path, notes: list[str]) -> list[_Labels]:
         else:
             lost.append(path.relative_to(root).as_posix())
     if lost and not matched:
-        raise DatasetError(
+        raise NoLabels(
             f"none of the {len(lost)} segmentations and structure sets is of an image in the tree ({lost[0]} ...)",
             remedy="copy the image series that they were drawn on into the tree",
         )

@@ -1,17 +1,21 @@
-"""Images on disk: which files and folders are one image each, what they are called, which are channels of one case."""
+"""Images on disk: which files and folders are one image each, what they are called, which are channels of one case.
+
+What is an image is for ``studies.files`` to say, so that every layout takes every format that is read.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from osler.datasets.manifest import ImageRef, Split
 from osler.errors import DatasetError
+from osler.studies.files import dicom_places, image_suffix, kind_of_file, walk
+from osler.studies.formats import label_format
+from osler.studies.formats.dicom_index import index_files
 
 __all__ = [
     "LOSSY",
@@ -23,7 +27,9 @@ __all__ = [
     "find_images",
     "has_images",
     "image_suffix",
+    "is_series_folder",
     "natural",
+    "patients_of",
     "reference",
     "short_names",
     "split_folders",
@@ -31,9 +37,6 @@ __all__ = [
     "visible",
 ]
 
-_RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_VOLUMES = (".nii.gz", ".nii")
-_DICOM = (".dcm", ".dicom", ".ima")
 LOSSY = (".jpg", ".jpeg")
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -54,11 +57,17 @@ _FEWEST_CASES = 5
 class Item:
     """One image: a file, or a folder that holds one DICOM series.
 
-    ``name`` is its path below the folder that was searched, without extension, with "/" between the parts.
+    Args:
+        path: of the file or folder.
+        name: its path below the folder that was searched, without extension, with "/" between the parts.
+        key: which image of it, where the path holds several (DICOM).
+        patient: a digest of the PatientID of a DICOM image; "" when nothing says who it is.
     """
 
     path: Path
     name: str
+    key: str | None = None
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,13 @@ class Case:
     """One case: its images by channel name."""
 
     name: str
-    images: dict[str, Path]
+    images: dict[str, Item]
+
+    @property
+    def patient(self) -> str:
+        """Whose images these are, when they say so and agree; else ""."""
+        patients = {item.patient for item in self.images.values()}
+        return patients.pop() if len(patients) == 1 else ""
 
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
@@ -88,65 +103,67 @@ def subfolders(folder: Path) -> list[Path]:
     return [p for p in visible(folder) if p.is_dir()] if folder.is_dir() else []
 
 
-def image_suffix(name: str) -> str:
-    """The extension of an image file in lower case (``.nii.gz`` counts as one), "" for any other file."""
-    lower = name.lower()
-    return next((suffix for suffix in _VOLUMES + _RASTERS + _DICOM if lower.endswith(suffix)), "")
+def is_series_folder(folder: Path) -> bool:
+    """Whether a folder directly holds the slices of one DICOM series and nothing else that is an image.
 
-
-def _is_dicom(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix in _DICOM:
-        return True
-    if suffix and not suffix[1:].isdigit():  # names that are UIDs end in digits, exports of PACS often have no suffix
+    Quick: only the first and the last header are read.
+    """
+    files = [p for p in visible(folder) if kind_of_file(p)]
+    if len(files) < 2 or any(kind_of_file(p) != "dicom" for p in files) or any(map(has_images, subfolders(folder))):
         return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-@cache
-def _series_uid(path: Path) -> str:
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
-    except (InvalidDicomError, OSError, EOFError):
-        return ""  # the reader will say what is wrong with it
-    return str(header.get("SeriesInstanceUID", ""))
-
-
-def _is_series(files: Sequence[Path]) -> bool:
-    """Whether DICOM files of one folder are slices of one series rather than images of their own."""
-    return len(files) > 1 and _series_uid(files[0]) == _series_uid(files[-1])
-
-
-def _items_of(folder: Path, files: Sequence[Path]) -> list[Path]:
-    images = [f for f in files if image_suffix(f.name) and not _is_dicom(f)]
-    dicom = [f for f in files if _is_dicom(f)]
-    return images + ([folder] if _is_series(dicom) else dicom)
+    ends = index_files((files[0], files[-1]))
+    return len(ends.series) == 1 and all(image.kind == "stack" for image in ends.images)
 
 
 def _walk(folder: Path) -> Iterable[tuple[Path, list[Path]]]:
-    for parent, folders, _ in os.walk(folder, followlinks=True):
-        folders[:] = [f for f in folders if not f.startswith((".", "__MACOSX"))]
-        here = Path(parent)
-        yield here, [p for p in visible(here) if p.is_file()]
+    return ((here, [file for file in files if file.name not in _LITTER]) for here, files in walk(folder))
 
 
 def has_images(folder: Path) -> bool:
-    """Whether there is an image anywhere in ``folder``; stops at the first."""
-    return folder.is_dir() and any(image_suffix(f.name) or _is_dicom(f) for _, files in _walk(folder) for f in files)
+    """Whether there is an image (or a DICOM file) anywhere in ``folder``; stops at the first."""
+    return folder.is_dir() and any(kind_of_file(f) in ("image", "dicom") for _, files in _walk(folder) for f in files)
 
 
-def find_images(folder: Path) -> list[Item]:
-    """Every image in ``folder`` and below, in natural order; a DICOM series is one image."""
-    items = []
-    for here, files in _walk(folder):
-        for path in _items_of(here, files):
-            relative = path.relative_to(folder).as_posix() if path != folder else folder.name
-            items.append(Item(path, relative if path.is_dir() else _stem(relative)))
-    return sorted(items, key=lambda item: natural(item.name))
+def find_images(folder: Path, *, masks: bool = False) -> list[Item]:
+    """Every image in ``folder`` and below, in natural order; a DICOM series is one image.
+
+    Args:
+        folder: where to look.
+        masks: whether these are masks, so that DICOM SEG and RTSTRUCT count too.
+    """
+    items, dicom = [], []
+    for _, files in _walk(folder):
+        for file in files:
+            kind = kind_of_file(file)
+            if kind == "image":
+                items.append(Item(file, _stem(_below(file, folder))))
+            elif kind == "dicom":
+                dicom.append(file)
+    return sorted([*items, *_dicom_items(dicom, folder, masks=masks)], key=lambda item: natural(item.name))
+
+
+def _dicom_items(files: Sequence[Path], root: Path, *, masks: bool) -> Iterable[Item]:
+    if not files:
+        return
+    index = index_files(files)
+    for places in dicom_places(index).values():
+        for place in places:
+            path, key = place.path, place.key
+            if path == root and place.file is not None:  # alone in the folder that was searched: no name of its own
+                path, key = place.file, None
+            if path.is_dir():
+                above = _below(path.parent, root) if path != root else "."
+                name = place.name if above == "." else f"{above}/{place.name}"
+            else:
+                name = f"{_stem(_below(path, root))}{f'-{key}' if key else ''}"
+            yield Item(path, name, key, place.patient)
+    for file in index.others:
+        if masks and label_format(file) is not None:
+            yield Item(file, _stem(_below(file, root)))
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def files_by_name(folder: Path) -> dict[str, list[Path]]:
@@ -154,7 +171,7 @@ def files_by_name(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for _, files in _walk(folder):
         for file in files:
-            if image_suffix(file.name):
+            if kind_of_file(file) in ("image", "dicom"):
                 found[file.name].append(file)
     return found
 
@@ -182,14 +199,14 @@ def by_channels(items: Sequence[Item]) -> list[Case]:
     0000, are eight at most, and there are five cases or more: anything else is a numbering of images.
     """
     parts = [_CHANNEL.match(item.name) for item in items]
-    groups: dict[str, dict[str, Path]] = defaultdict(dict)
+    groups: dict[str, dict[str, Item]] = defaultdict(dict)
     for item, match in zip(items, parts, strict=True):
         if match:
-            groups[match[1]][match[2]] = item.path
+            groups[match[1]][match[2]] = item
     numbers = {tuple(sorted(group)) for group in groups.values()}
     expected = tuple(f"{n:04d}" for n in range(len(next(iter(numbers))))) if len(numbers) == 1 else None
     if not all(parts) or len(groups) < _FEWEST_CASES or numbers != {expected} or len(expected or ()) > _MOST_CHANNELS:
-        return [Case(item.name, {"image": item.path}) for item in items]
+        return [Case(item.name, {"image": item}) for item in items]
     if expected == ("0000",):
         return [Case(name, {"image": group["0000"]}) for name, group in groups.items()]
     return [Case(name, dict(sorted(group.items()))) for name, group in groups.items()]
@@ -210,6 +227,15 @@ def short_names(names: Sequence[str]) -> list[str]:
     return joined
 
 
-def reference(path: Path, root: Path) -> ImageRef:
-    """A reference to ``path``, relative to ``root`` where it lies below it."""
-    return ImageRef(path=path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path.absolute()))
+def reference(path: Path | Item, root: Path) -> ImageRef:
+    """A reference to a file or an image, relative to ``root`` where it lies below it."""
+    key = path.key if isinstance(path, Item) else None
+    path = path.path if isinstance(path, Item) else path
+    below = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path.absolute())
+    return ImageRef(path=below, key=key)
+
+
+def patients_of(cases: Sequence[Case]) -> list[str | None]:
+    """A patient per case, when the headers of all name one; else None for each."""
+    found = [case.patient for case in cases]
+    return [patient or None for patient in found] if all(found) else [None] * len(found)

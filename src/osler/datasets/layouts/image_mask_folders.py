@@ -3,6 +3,8 @@
 DATA/images/a.png, DATA/masks/a.png                   also a_mask.png, a_seg.png ... for the mask
 DATA/train/images/a.png, DATA/train/masks/a.png ...   given splits
 DATA/images/train/a.png, DATA/masks/train/a.png ...   the same the other way round
+
+Image and mask may be of different formats: a DICOM series in the folder ``images/a`` has its mask in ``masks/a.nrrd``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from osler.datasets.layouts.files import (
     by_channels,
     find_images,
     has_images,
+    patients_of,
     reference,
     short_names,
     split_folders,
@@ -64,7 +67,7 @@ NEEDS: tuple[Need, ...] = (
     Need("the folder 'masks' with a mask of the same name for each", lambda seen: seen.named(*MASK_FOLDERS[:2])),
 )
 MASK_SUFFIXES = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "-mask", "-seg", "-label")
-_Pair = tuple[Case, Path, Split | None]
+_Pair = tuple[Case, Item, Split | None]
 
 
 def is_image_or_mask_folder(folder: Path) -> bool:
@@ -108,27 +111,35 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     """
     check_task(task, ("segment",), "masks")
     pairs = [pair for images, masks, split in _folder_pairs(path) for pair in _pairs(images, masks, split, path)]
-    masks = [mask for _, mask, _ in pairs]
-    refuse_lossy(masks)
+    refuse_lossy([mask.path for _, mask, _ in pairs])
+    patients = patients_of([case for case, _, _ in pairs])
     names = short_names(_names(pairs))
     records = tuple(
         Record(
             name=name,
-            images={channel: reference(p, path) for channel, p in case.images.items()},
+            images={channel: reference(item, path) for channel, item in case.images.items()},
             mask=reference(mask, path),
             split=split,
+            patient=patient,
         )
-        for name, (case, mask, split) in zip(names, pairs, strict=True)
+        for name, (case, mask, split), patient in zip(names, pairs, patients, strict=True)
     )
     labels = mask_labels(all_values(path, [record.mask for record in records if record.mask]))
-    channels = tuple(records[0].images)
-    return Manifest(name=path.name, root=path, layout=NAME, labels=labels, records=records, channels=channels)
+    return Manifest(
+        name=path.name,
+        root=path,
+        layout=NAME,
+        labels=labels,
+        records=records,
+        channels=tuple(records[0].images),
+        patients="given" if all(patients) else "unknown",
+    )
 
 
 def _pairs(images: Path, masks: Path, split: Split | None, root: Path) -> list[_Pair]:
     cases = by_channels(find_images(images))
-    found = {_without_suffix(item, masks): item.path for item in find_images(masks)}
-    exact = {item.name: item.path for item in find_images(masks)}
+    exact = {item.name: item for item in find_images(masks, masks=True)}
+    found = {_without_suffix(item): item for item in exact.values()}
     result: list[_Pair] = []
     for case in cases:
         mask = exact.get(case.name) or found.get(case.name)
@@ -138,7 +149,7 @@ def _pairs(images: Path, masks: Path, split: Split | None, root: Path) -> list[_
                 remedy="add its mask (an empty one if there is nothing to see), or remove the image",
             )
         result.append((case, mask, split or _split_below(case.name)))
-    spare = sorted(set(exact.values()) - {mask for _, mask, _ in result})
+    spare = sorted({item.path for item in exact.values()} - {mask.path for _, mask, _ in result})
     if spare:
         raise DatasetError(
             f"the mask {spare[0].relative_to(root)} has no image in {images.relative_to(root)}",
@@ -147,7 +158,7 @@ def _pairs(images: Path, masks: Path, split: Split | None, root: Path) -> list[_
     return result
 
 
-def _without_suffix(item: Item, masks: Path) -> str:
+def _without_suffix(item: Item) -> str:
     for suffix in MASK_SUFFIXES:
         if item.name.lower().endswith(suffix):
             return item.name[: -len(suffix)]

@@ -1,4 +1,5 @@
-"""What a table of cases cannot say by itself: the labels in their order with their values, modality and name.
+"""What a table of cases cannot say by itself: the labels in their order with their values, modality, name, and whether
+it was decided that patients are not known.
 
 ``<table>.labels.json`` beside ``<table>.csv`` or ``<table>.parquet`` holds all of it; ``osler import`` writes it. A
 ``labels.json`` written by hand names the values of masks only: ``{"1": "lungs", "2": "heart"}``.
@@ -7,6 +8,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,16 +18,17 @@ from osler.errors import DatasetError
 
 __all__ = ["LABEL_FILE_VERSION", "LabelFile", "label_file_of", "read_label_file", "read_value_names"]
 
-LABEL_FILE_VERSION = 1
+LABEL_FILE_VERSION = 2
 
 
 class LabelFile(BaseModel):
-    """``<table>.labels.json``."""
+    """``<table>.labels.json``. ``patients`` is "unknown" where it was decided that names do not tell them apart."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: int = LABEL_FILE_VERSION
     name: str = ""
     modality: str = ""
+    patients: Literal["", "unknown"] = ""
     labels: LabelSet
 
 
@@ -65,6 +68,6 @@ def read_value_names(table: Path) -> dict[int, str]:
         DatasetError: when it does not name values.
     """
     named = read_json(table.with_name("labels.json"))
-    if not all(str(value).isdigit() for value in named):
+    if not all(str(value).isdecimal() for value in named):
         raise DatasetError("labels.json must name values", remedy='write, for example, {"1": "lungs", "2": "heart"}')
     return {int(value): str(name) for value, name in named.items()}

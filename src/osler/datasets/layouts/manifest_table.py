@@ -113,6 +113,7 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
         modality=written.modality if written else "",
         channels=tuple(channels),
         patients="given" if patients else "unknown",
+        patients_declined=not patients and written is not None and written.patients == "unknown",
         notes=(OVERLAP_NOTE,) if column == "mask_" and len(labels.labels) > 1 else (),
     )
 

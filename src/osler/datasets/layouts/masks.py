@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,16 @@ from osler.datasets import coco
 from osler.datasets.layouts.files import LOSSY, image_suffix
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.mask_sources import values_of
-from osler.errors import DatasetError, GridMismatch
+from osler.errors import DatasetError, GridMismatch, StudyError
+from osler.studies.files import kind_of_file
+from osler.studies.formats import dicom, label_format, metaimage, nrrd
+from osler.studies.formats.base import reading
+from osler.studies.formats.nifti import read_grid
 from osler.studies.geometry import Array, spacing_of
 
 __all__ = ["Grid", "all_values", "check_grids", "grid_mismatch", "grid_of", "refuse_lossy"]
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _MOST_VALUES = 64
 _MOST_TOLD = 20  # cases in one error
 _THREADS = 8
@@ -78,7 +82,7 @@ def _mismatch(manifest: Manifest, record: Record) -> str:
     masks = [grid_of(manifest.root / path, record.mask.key) for path in record.mask.paths]
     found = []
     for channel, ref in record.images.items():
-        image = grid_of(manifest.root / ref.path)
+        image = grid_of(manifest.root / ref.path, ref.key)
         whose = "its image" if len(record.images) == 1 else f"channel {channel}"
         found += [problem for mask in masks if (problem := grid_mismatch(image, mask, whose=whose))]
     return f"the mask of {record.name} {', '.join(dict.fromkeys(found))}" if found else ""
@@ -94,10 +98,15 @@ def grid_mismatch(image: Grid | None, mask: Grid | None, *, tolerance: float = 1
     """
     if mask is None or image is None:
         return ""
-    if mask[0] != image[0]:
+    if _trimmed(mask[0]) != _trimmed(image[0]):
         return f"has {_size(mask[0])} voxels and {whose} {_size(image[0])}"
     distance = _largest_distance(image, mask)
     return f"lies up to {distance:.2g} voxels away from {whose}" if distance > tolerance else ""
+
+
+def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A volume of one slice as that slice: formats differ in which of the two they write."""
+    return shape[:2] if shape[2:] == (1,) else shape
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -116,33 +125,36 @@ def grid_of(path: Path, key: str | None = None) -> Grid | None:
     if coco.is_annotation_file(path):
         return coco.load(path).shape_of(key or ""), None
     suffix = image_suffix(path.name)
-    if path.is_dir():
-        return None
     if suffix in (".nii", ".nii.gz"):
         return _nifti_grid(path)
-    return _picture_grid(path) if suffix and not suffix.startswith((".d", ".i")) else None
+    if suffix in _PICTURES:
+        return _picture_grid(path)
+    reader = (
+        nrrd.read_grid if suffix in nrrd.SUFFIXES else metaimage.read_grid if suffix in metaimage.SUFFIXES else None
+    )
+    try:
+        if reader is not None:
+            return reader(path)
+        is_dicom = path.is_dir() or (not suffix and kind_of_file(path) == "dicom") or suffix in dicom.SUFFIXES
+        return dicom.read_grid(path, key) if is_dicom and label_format(path) is None else None
+    except StudyError:
+        return None
 
 
 def _nifti_grid(path: Path) -> Grid | None:
-    import nibabel
-
     try:
-        file: Any = nibabel.load(path)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
+        return read_grid(path)
+    except StudyError:
         return None
-    shape = (*file.shape, 1)[:3]
-    header = file.header
-    located = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
-    return tuple(int(n) for n in shape), np.asarray(file.affine, float) if located else None
 
 
 def _picture_grid(path: Path) -> Grid | None:
     import PIL.Image
 
     try:
-        with PIL.Image.open(path) as file:
+        with reading(path, "a picture"), PIL.Image.open(path) as file:
             size, turned = file.size, file.getexif().get(274, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError):
+    except StudyError:
         return None
     return (size[1], size[0]) if turned else size, None
 
@@ -151,7 +163,7 @@ def _largest_distance(image: Grid, mask: Grid) -> float:
     """How far, in the image's voxels, the corners of two grids of one shape lie apart; 0 where a place is unknown."""
     if image[1] is None or mask[1] is None:
         return 0.0
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in image[0]])).reshape(3, -1)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in (*image[0], 1)[:3]])).reshape(3, -1)
     homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
     apart = ((image[1] - mask[1]) @ homogeneous)[:3]
     return float(np.linalg.norm(apart, axis=0).max() / min(spacing_of(image[1])))

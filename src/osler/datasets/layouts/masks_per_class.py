@@ -3,11 +3,13 @@
 DATA/images/a.png, DATA/masks/liver/a.png, DATA/masks/tumour/a.png      a folder per class
 DATA/images/a.png, DATA/masks/a_liver.png, DATA/masks/a_tumour.png      a suffix per class
 DATA/s01/ct.nii.gz, DATA/s01/segmentations/liver.nii.gz ...             a folder per case
-DATA/a.png, DATA/a_mask.png                                             beside one another, also in folders of classes
+DATA/a.png, DATA/a_mask.png (a_image.nrrd, a_label.nrrd)                beside one another, also in folders of classes
 DATA/benign/x.png, DATA/benign/x_mask.png, DATA/benign/x_mask_1.png     several files of one class are joined
 
-A case that has a mask of some classes and not of others shows only the former; how often is noted. Where classes
-overlap, see ``mask_sources``.
+Images may be of any format: for ``a.png`` above there may be a folder ``a`` with a DICOM series, for ``ct.nii.gz`` the
+slices themselves or a folder of them. Masks beside their images that say no class may hold several values, the
+labels then. A case that has a mask of some classes and not of others shows only the former; how often is noted. Where
+classes overlap, see ``mask_sources``.
 """
 
 from __future__ import annotations
@@ -19,25 +21,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osler.datasets.labels import Label, LabelSet
-from osler.datasets.layouts.answers import check_task, named_labels
+from osler.datasets.layouts.answers import check_task, mask_labels, named_labels
 from osler.datasets.layouts.files import (
     SPLIT_FOLDERS,
+    Case,
+    Item,
     find_images,
     has_images,
     image_suffix,
+    is_series_folder,
     natural,
+    patients_of,
     reference,
     short_names,
     subfolders,
     visible,
 )
 from osler.datasets.layouts.image_mask_folders import IMAGE_FOLDERS, MASK_FOLDERS, MASK_SUFFIXES
-from osler.datasets.layouts.masks import refuse_lossy
+from osler.datasets.layouts.masks import all_values, refuse_lossy
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Layer, Manifest, Record
-from osler.datasets.mask_sources import OVERLAP_NOTE
+from osler.datasets.mask_sources import OVERLAP_NOTE, values_of
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError
+from osler.studies.files import kind_of_file
 
 __all__ = ["NAME", "NEEDS", "read", "sniff"]
 
@@ -49,6 +56,7 @@ NEEDS: tuple[Need, ...] = (
 _CLASS = re.compile(r"^[-_. ](.+?)$")
 _NUMBER = re.compile(r"[-_. ]?\d+$")
 _PLAIN = {suffix.strip("-_") for suffix in MASK_SUFFIXES} | {"gt", "segmentation", "foreground"}
+_OF_IMAGES = ("_image", "-image", "_img", "-img", "_volume", "_vol", "_scan")
 _FOREGROUND = "foreground"
 
 
@@ -57,8 +65,8 @@ class _Case:
     """Image files by channel, and the mask files by class."""
 
     name: str
-    images: Mapping[str, Path]
-    masks: Mapping[str, Sequence[Path]]
+    images: Mapping[str, Item]
+    masks: Mapping[str, Sequence[Item]]
     folder: str = ""
 
 
@@ -94,19 +102,24 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     Raises:
         DatasetError: when an image has no mask at all, or a mask no image.
     """
-    cases = _cases(path)
-    refuse_lossy([mask for case in cases for files in case.masks.values() for mask in files])
+    left_out: list[str] = []
+    cases = _cases(path, left_out)
+    refuse_lossy([mask.path for case in cases for files in case.masks.values() for mask in files])
     folders = {case.folder for case in cases}
     possible: tuple[TaskName, ...] = ("segment", "classify", "ordinal") if len(folders) > 1 else ("segment",)
     task = check_task(task, possible, "masks per class")
     classes = sorted({name for case in cases for name in case.masks}, key=natural)
-    if task == "segment":
+    values = _values_of_single_masks(cases, classes, path)
+    if task == "segment" and values:
+        labels = mask_labels(values)
+    elif task == "segment":
         labels = LabelSet(kind="mask", labels=tuple(Label(name=name, value=n) for n, name in enumerate(classes, 1)))
     else:
         labels = named_labels(folders, "grades" if task == "ordinal" else "classes", "folder")
+    patients = patients_of([Case(case.name, dict(case.images)) for case in cases])
     records = tuple(
-        _record(name, case, path, labels, several=len(folders) > 1)
-        for name, case in zip(short_names(_names(cases)), cases, strict=True)
+        _record(name, case, path, labels, several=len(folders) > 1).model_copy(update={"patient": patient})
+        for name, case, patient in zip(short_names(_names(cases)), cases, patients, strict=True)
     )
     channels = tuple(records[0].images)
     odd = next((record for record in records if tuple(record.images) != channels), None)
@@ -117,8 +130,25 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         )
     notes = _notes(cases, classes) if task == "segment" else ()
     return Manifest(
-        name=path.name, root=path, layout=NAME, labels=labels, records=records, channels=channels, notes=notes
+        name=path.name,
+        root=path,
+        layout=NAME,
+        labels=labels,
+        records=records,
+        channels=channels,
+        patients="given" if records[0].patient else "unknown",
+        notes=(*left_out, *notes),
     )
+
+
+def _values_of_single_masks(cases: Sequence[_Case], classes: Sequence[str], root: Path) -> frozenset[int]:
+    """The values that are labels, where each case has one mask that says no class and some hold several values."""
+    files = [item for case in cases for item in case.masks.get(_FOREGROUND, ())]
+    if list(classes) != [_FOREGROUND] or len(files) != len(cases):
+        return frozenset()
+    refs = [reference(item, root) for item in files]
+    values = all_values(root, refs) - {0}
+    return values if any(len(values_of(root, ref) - {0}) > 1 for ref in refs) else frozenset()
 
 
 def _record(name: str, case: _Case, root: Path, labels: LabelSet, *, several: bool) -> Record:
@@ -126,6 +156,8 @@ def _record(name: str, case: _Case, root: Path, labels: LabelSet, *, several: bo
     columns = {"folder": case.folder} if several else {}
     if labels.kind != "mask":
         return Record(name=name, images=images, target=labels.names.index(case.folder), columns=columns)
+    if all(label.name not in case.masks for label in labels.labels):  # the values of one file are the labels
+        return Record(name=name, images=images, mask=reference(case.masks[_FOREGROUND][0], root), columns=columns)
     layers = tuple(
         Layer(path=reference(file, root).path, value=label.value)
         for label in labels.labels
@@ -142,13 +174,13 @@ def _notes(cases: Sequence[_Case], classes: Sequence[str]) -> tuple[str, ...]:
     return (*(notes if listed else ()), *((OVERLAP_NOTE,) if len(classes) > 1 else ()))
 
 
-def _cases(path: Path) -> list[_Case]:
+def _cases(path: Path, notes: list[str]) -> list[_Case]:
     folders = _image_and_mask_folder(path)
     if folders is not None:
         return _in_folders(*folders)
     if any(_segmentations(f) is not None for f in subfolders(path)):
         return [_in_case_folder(f) for f in subfolders(path)]
-    return _beside_cases(path)
+    return _beside_cases(path, notes)
 
 
 def _image_and_mask_folder(path: Path) -> tuple[Path, Path] | None:
@@ -169,7 +201,7 @@ def _class_folders(masks: Path) -> list[str]:
 def _in_folders(images: Path, masks: Path) -> list[_Case]:
     items = find_images(images)
     stems = {item.name for item in items}
-    found: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
     folders = _class_folders(masks)
     for item in find_images(masks):
         of_class, _, rest = item.name.partition("/") if folders else ("", "", item.name)
@@ -179,11 +211,11 @@ def _in_folders(images: Path, masks: Path) -> list[_Case]:
                 f"the mask {masks.name}/{item.name} has no image in {images.name}",
                 remedy="name it as its image, followed by the class",
             )
-        found[parts[0]][of_class or parts[1]].append(item.path)
-    return [_Case(item.name, {"image": item.path}, _checked(item.name, found.get(item.name, {}))) for item in items]
+        found[parts[0]][of_class or parts[1]].append(item)
+    return [_Case(item.name, {"image": item}, _checked(item.name, found.get(item.name, {}))) for item in items]
 
 
-def _checked(name: str, masks: Mapping[str, Sequence[Path]]) -> Mapping[str, Sequence[Path]]:
+def _checked(name: str, masks: Mapping[str, Sequence[Item]]) -> Mapping[str, Sequence[Item]]:
     if not masks:
         raise DatasetError(
             f"the image {name} has no mask of any class",
@@ -208,52 +240,63 @@ def _class_name(text: str) -> str:
 
 
 def _segmentations(folder: Path) -> Path | None:
-    """The folder of masks in a case's folder: beside at least one image, with at least two masks."""
+    """The folder of masks in a case's folder: beside at least one image or DICOM series, with at least two masks."""
     masks = next((f for f in subfolders(folder) if f.name.lower() in MASK_FOLDERS), None)
-    if masks is None or not any(_is_image(p) for p in visible(folder)):
+    if masks is None or sum(_is_image(p) for p in visible(masks)) < 2:
         return None
-    return masks if sum(_is_image(p) for p in visible(masks)) > 1 else None
+    series = (f for f in subfolders(folder) if f != masks and f.name.lower() not in IMAGE_FOLDERS)
+    beside = any(kind_of_file(p) in ("image", "dicom") for p in visible(folder)) or any(map(is_series_folder, series))
+    return masks if beside else None
 
 
 def _is_image(path: Path) -> bool:
-    return path.is_file() and bool(image_suffix(path.name))
+    return kind_of_file(path) == "image"
 
 
 def _in_case_folder(folder: Path) -> _Case:
     masks = _segmentations(folder)
     if masks is None:
         raise DatasetError(f"{folder.name} has no folder with masks", remedy="add its masks, or move it elsewhere")
-    files = {_stem(p): p for p in visible(folder) if _is_image(p)}
-    images = {"image": next(iter(files.values()))} if len(files) == 1 else files
-    found = {_stem(p): [p] for p in visible(masks) if _is_image(p)}
+    items = [item for item in find_images(folder) if not item.path.is_relative_to(masks)]
+    images = {"image": items[0]} if len(items) == 1 else {item.name: item for item in items}
+    found = {item.name: [item] for item in find_images(masks)}
     return _Case(folder.name, images, _checked(folder.name, found), "")
 
 
 def _stem(path: Path) -> str:
-    return path.name[: -len(image_suffix(path.name))]
+    return path.name if path.is_dir() else path.name[: -len(image_suffix(path.name)) or None]
 
 
 def _beside(path: Path) -> Path | None:
     """A mask that lies beside its image, when most images of its folder have one."""
     for folder in (path, *subfolders(path)):
         files = [p for p in visible(folder) if _is_image(p)]
-        masks = _masks_among(files)
-        if masks and 2 * len({image for image, _ in masks.values()}) > len(files) - len(masks):
+        series = [
+            f for f in subfolders(folder) if any(p.name.startswith(f.name) for p in files) and is_series_folder(f)
+        ]
+        masks = _masks_among([*files, *series])
+        if masks and 2 * len({image for image, _ in masks.values()}) > len(files) + len(series) - len(masks):
             return next(iter(masks))
     return None
 
 
-def _masks_among(files: Sequence[Path]) -> dict[Path, tuple[Path, str]]:
-    """Image and class of every file that is called as another one and a mask's suffix."""
-    images = {_stem(p): p for p in files}
-    for stem in [one for one in images if _is_mask_of(one, images)]:
-        del images[stem]  # so that x_mask_1 is a mask of x and not of x_mask
+def _masks_among(paths: Sequence[Path]) -> dict[Path, tuple[Path, str]]:
+    """Image and class of every file that is called as another image and a mask's suffix."""
+    images = {_stem(p): p for p in paths}
+    named = {_without_suffix(stem): path for stem, path in images.items()} | images
+    for stem in [one for one in images if _is_mask_of(one, named)]:
+        del images[stem], named[stem]  # so that x_mask_1 is a mask of x and not of x_mask
     found = {}
-    for file in files:
-        parts = _split_name(_stem(file), images) if _stem(file) not in images else None
+    for path in paths:
+        parts = _split_name(_stem(path), named) if _stem(path) not in images else None
         if parts is not None:
-            found[file] = (images[parts[0]], parts[1])
+            found[path] = (named[parts[0]], parts[1])
     return found
+
+
+def _without_suffix(stem: str) -> str:
+    """The name of an image without what says that it is one: "x_image" as "x"."""
+    return next((stem[: -len(s)] for s in _OF_IMAGES if stem.lower().endswith(s) and len(stem) > len(s)), stem)
 
 
 def _is_mask_of(stem: str, stems: Container[str]) -> bool:
@@ -261,18 +304,23 @@ def _is_mask_of(stem: str, stems: Container[str]) -> bool:
     return parts is not None and (parts[1] == _FOREGROUND or _is_mask_of(parts[0], stems))
 
 
-def _beside_cases(path: Path) -> list[_Case]:
-    cases = []
+def _beside_cases(path: Path, notes: list[str]) -> list[_Case]:
+    """The images with their masks; masks without an image are noted."""
+    cases, lost = [], []
     for folder in (path, *subfolders(path)):
-        files = [item for item in find_images(folder) if item.path.parent == folder]
-        masks = _masks_among([item.path for item in files])
-        of_image: dict[Path, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+        items = {item.path: item for item in find_images(folder) if item.path.parent == folder}
+        masks = _masks_among(list(items))
+        of_image: dict[Path, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
         for mask, (image, name) in masks.items():
-            of_image[image][name].append(mask)
-        for item in (one for one in files if one.path not in masks):
-            name = item.path.relative_to(path).as_posix()
-            found = _checked(name, of_image.get(item.path, {}))
-            cases.append(_Case(item.name, {"image": item.path}, found, folder.name if folder != path else ""))
+            of_image[image][name].append(items[mask])
+        for item in (one for one in items.values() if one.path not in masks):
+            if item.path not in of_image and item.name.lower().endswith(MASK_SUFFIXES):
+                lost.append(item.path.relative_to(path).as_posix())
+                continue
+            found = _checked(item.path.relative_to(path).as_posix(), of_image.get(item.path, {}))
+            cases.append(_Case(item.name, {"image": item}, found, folder.name if folder != path else ""))
+    if lost:
+        notes.append(f"{len(lost)} masks have no image beside them and are not used ({', '.join(lost[:3])})")
     return cases
 
 

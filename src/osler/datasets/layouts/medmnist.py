@@ -18,7 +18,9 @@ from osler.datasets.layouts.files import visible
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Manifest, Record, Split, Target
 from osler.datasets.plan import TaskName
-from osler.errors import DatasetError, TooFew
+from osler.errors import DatasetError, StudyError, TooFew, UsageError
+from osler.studies.formats.base import reading
+from osler.studies.formats.npz import load_array, shape_of
 from osler.studies.geometry import Array
 
 __all__ = ["NAME", "NEEDS", "read", "sniff"]
@@ -56,6 +58,7 @@ _CLASSES = {
     "synapsemnist3d": "inhibitory synapse|excitatory synapse",
 }
 _ORDINAL = ("retinamnist",)
+_MOST_CLASSES = 10_000
 
 
 def sniff(path: Path) -> str | None:
@@ -69,8 +72,10 @@ def _archive(path: Path) -> Path | None:
     files = [p for p in listed if p.suffix.lower() == ".npz" and p.is_file()]
     if len(files) != 1 or not zipfile.is_zipfile(files[0]):
         return None
-    with zipfile.ZipFile(files[0]) as archive:
-        keys = {name.removesuffix(".npy") for name in archive.namelist()}
+    try:
+        keys = _keys(files[0])
+    except StudyError:  # whoever reads it says what is wrong with it
+        return None
     return files[0] if {"train_images", "train_labels"} <= keys else None
 
 
@@ -110,27 +115,30 @@ def _load(file: Path) -> tuple[dict[str, int], dict[str, Array]]:
     """Images and labels (N, L) per split; of the images only their number, from the header."""
     counts, labels = {}, {}
     try:
-        with np.load(file, allow_pickle=False) as archive, zipfile.ZipFile(file) as members:
-            for key in _SPLITS:
-                if f"{key}_images" not in archive.files:
-                    continue
-                counts[key] = _rows(members, f"{key}_images.npy")
-                labels[key] = archive[f"{key}_labels"].reshape(counts[key], -1)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        for key in _SPLITS:
+            if f"{key}_images" in _keys(file):
+                counts[key], labels[key] = _split(file, key)
+    except (StudyError, UsageError) as error:
         raise DatasetError(
-            f"{file.name} is damaged or its labels do not fit its images ({error})", remedy="get the file again"
+            f"{file.name} is damaged or its labels do not fit its images ({error.problem})", remedy="get the file again"
         ) from error
     return counts, labels
 
 
-def _rows(archive: zipfile.ZipFile, member: str) -> int:
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-        shape, _, _ = read_header(stream)
-    if len(shape) not in (3, 4, 5):
-        raise ValueError(f"{member} has the shape {shape}")
-    return int(shape[0])
+def _keys(file: Path) -> set[str]:
+    with reading(file, "a NumPy archive"), zipfile.ZipFile(file) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+
+
+def _split(file: Path, key: str) -> tuple[int, Array]:
+    with reading(file, "a NumPy archive"):
+        shape = shape_of(file, f"{key}_images")
+        labels = load_array(file, f"{key}_labels")
+        if len(shape) not in (3, 4, 5) or shape[0] < 1:
+            raise ValueError(f"{key}_images has the shape {shape}")
+        if labels.dtype.kind not in "iufb" or not np.isfinite(labels).all():
+            raise ValueError(f"{key}_labels holds {labels.dtype} values that are no labels")
+        return shape[0], labels.reshape(shape[0], -1)
 
 
 def _target(row: Array, task: TaskName) -> Target:
@@ -145,6 +153,8 @@ def _label_set(labels: dict[str, Array], task: TaskName, known: str) -> LabelSet
         return LabelSet(kind=kind)
     values = np.concatenate(list(labels.values()))
     outputs = values.shape[1] if kind == "several" else int(values.max()) + 1
+    if outputs > _MOST_CLASSES:
+        raise DatasetError(f"the labels go up to {values.max()}, which are no classes", remedy="use the task regress")
     if values.min() < 0 or (kind == "several" and values.max() > 1):
         raise DatasetError("the labels are not counted from 0, or not 0 and 1 for several", remedy="renumber them")
     if outputs < 2:

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osler.datasets.layouts.files import image_suffix, natural
+from osler.studies.files import kind_of_file
+from osler.studies.formats import dicom
 
-__all__ = ["Need", "Seen", "look"]
+__all__ = ["DICOM", "Need", "Seen", "look"]
 
+DICOM = "DICOM without suffix"
+"""What stands for a suffix of such files."""
 _MOST_FILES = 20_000
 _MOST_FOLDERS = 8
 
@@ -36,11 +40,16 @@ class Seen:
     @property
     def images(self) -> int:
         """How many image files there are."""
-        return sum(count for suffix, count in self.files.items() if image_suffix(f"x{suffix}"))
+        return sum(count for suffix, count in self.files.items() if suffix == DICOM or image_suffix(f"x{suffix}"))
 
     def has(self, *suffixes: str) -> bool:
         """Whether there is a file with one of the suffixes."""
         return any(self.files.get(suffix) for suffix in suffixes)
+
+    @property
+    def dicom(self) -> bool:
+        """Whether there are DICOM files, with a suffix or without."""
+        return self.has(DICOM, *dicom.SUFFIXES)
 
     def named(self, *names: str) -> bool:
         """Whether a file or folder has one of the names (in lower case)."""
@@ -73,6 +82,9 @@ def look(path: Path) -> Seen:
         below[:] = sorted((f for f in below if not f.startswith((".", "__MACOSX"))), key=natural)
         shown = sorted((f for f in here if not f.startswith(".")), key=natural)
         counts = Counter(_suffix(name) for name in shown)
+        bare = next((name for name in shown if not _suffix(name)), None)
+        if bare is not None and kind_of_file(Path(parent) / bare) == "dicom":  # the others are taken for the same
+            counts[DICOM] += counts.pop("")
         files += counts
         names |= {name.lower() for name in (*shown, *below)}
         if counts:

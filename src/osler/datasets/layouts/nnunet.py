@@ -1,4 +1,7 @@
-"""nnU-Net: ``imagesTr`` with a file per channel (``case_0000``), ``labelsTr``, ``dataset.json`` of either version."""
+"""nnU-Net: ``imagesTr`` with a file per channel (``case_0000``), ``labelsTr``, ``dataset.json`` of either version.
+
+The files may be of any format that is read, whatever ``file_ending`` says: NIfTI, NRRD, MetaImage, PNG, TIFF ...
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts.answers import check_task
 from osler.datasets.layouts.decathlon import modality_of, read_json
-from osler.datasets.layouts.files import find_images, natural, reference, short_names
+from osler.datasets.layouts.files import Item, find_images, natural, reference, short_names
 from osler.datasets.layouts.masks import refuse_lossy
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record
@@ -33,7 +36,7 @@ def sniff(path: Path) -> str | None:
     if not (path / "imagesTr").is_dir() or not (path / "labelsTr").is_dir() or not read_json(path / "dataset.json"):
         return None
     items = find_images(path / "imagesTr")
-    masks = {item.name for item in find_images(path / "labelsTr")}
+    masks = {item.name for item in find_images(path / "labelsTr", masks=True)}
     if not all(_CHANNEL.match(item.name) for item in items) or not any(item.name[:-5] in masks for item in items):
         return None  # the Decathlon's masks have the whole names of their images
     return "dataset.json, labelsTr, and imagesTr with a file per channel (_0000)"
@@ -48,12 +51,12 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     check_task(task, ("segment",), "masks")
     content = read_json(path / "dataset.json")
     channels = channel_names_of(content)
-    masks = {item.name: item.path for item in find_images(path / "labelsTr")}
-    refuse_lossy(list(masks.values()))
-    images: dict[str, dict[str, Path]] = defaultdict(dict)
+    masks = {item.name: item for item in find_images(path / "labelsTr", masks=True)}
+    refuse_lossy([item.path for item in masks.values()])
+    images: dict[str, dict[str, Item]] = defaultdict(dict)
     for item in find_images(path / "imagesTr"):
         stem, number = item.name[:-5], int(item.name[-4:])
-        images[stem][channels.get(number, f"{number:04d}")] = item.path
+        images[stem][channels.get(number, f"{number:04d}")] = item
     _check_complete(images, masks, channels)
     cases = sorted(images, key=natural)
     records = tuple(
@@ -78,14 +81,14 @@ def read(path: Path, task: TaskName | None) -> Manifest:
 def channel_names_of(content: dict[str, Any]) -> dict[int, str]:
     """Channel names by number, in order."""
     named = content.get("channel_names") or content.get("modality")
-    if not isinstance(named, dict) or not all(str(key).isdigit() for key in named):
+    if not isinstance(named, dict) or not all(str(key).isdecimal() for key in named):
         raise DatasetError("dataset.json has no channel_names", remedy='add them, for example {"0": "CT"}')
     ordered = {int(key): str(name) for key, name in sorted(named.items(), key=lambda pair: int(pair[0]))}
     twice = len(set(ordered.values())) < len(ordered)
     return {number: f"{name} {number}" if twice else name for number, name in ordered.items()}
 
 
-def _check_complete(images: dict[str, dict[str, Path]], masks: dict[str, Path], channels: dict[int, str]) -> None:
+def _check_complete(images: dict[str, dict[str, Item]], masks: dict[str, Item], channels: dict[int, str]) -> None:
     expected = set(channels.values())
     for case, found in images.items():
         if set(found) != expected:
@@ -109,10 +112,20 @@ def labels_of(content: dict[str, Any]) -> LabelSet:
     Raises:
         NoLabels, DatasetError: when there are none, or of a kind that Osler does not have.
     """
+    try:
+        return _labels(content)
+    except (TypeError, ValueError) as error:
+        raise NoLabels(
+            f"dataset.json names labels by what is no whole number ({str(error)[:100]})",
+            remedy='write, for example, {"background": 0, "tumour": 1}',
+        ) from error
+
+
+def _labels(content: dict[str, Any]) -> LabelSet:
     labels = content.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise NoLabels("dataset.json has no labels", remedy='add them, for example {"background": 0, "tumour": 1}')
-    if all(str(key).isdigit() for key in labels):  # version 1: {"1": "tumour"}
+    if all(str(key).isdecimal() for key in labels):  # version 1: {"1": "tumour"}
         labels = {str(name): int(value) for value, name in labels.items()}
     if "ignore" in labels:
         raise DatasetError(

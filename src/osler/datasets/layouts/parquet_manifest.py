@@ -31,6 +31,7 @@ NEEDS: tuple[Need, ...] = (
 )
 _FILE = "manifest.parquet"
 _LISTS = "labels"
+_MOST_CELLS = 5_000_000
 
 
 def sniff(path: Path) -> str | None:
@@ -56,7 +57,11 @@ def _load(file: Path) -> Table:
     parquet = require("pyarrow.parquet", extra="parquet", purpose="a Parquet manifest")
     arrow = require("pyarrow", extra="parquet", purpose="a Parquet manifest")
     try:
-        content = parquet.ParquetFile(file).read()
+        table = parquet.ParquetFile(file)
+        cells = table.metadata.num_rows * table.metadata.num_columns
+        if cells > _MOST_CELLS:  # a column of one value takes next to no place, however long it is
+            raise DatasetError(f"{file.name} has {cells:,} cells", remedy="give a table with a row per case")
+        content = table.read()
     except (arrow.ArrowException, OSError) as error:
         reason = str(error).split("\n", 1)[0]
         raise DatasetError(f"{file.name} cannot be read as Parquet: {reason}", remedy="write it again") from error

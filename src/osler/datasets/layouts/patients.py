@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from osler.datasets.manifest import Manifest
 from osler.errors import UsageError
 
-__all__ = ["NO_PATIENTS", "propose_pattern", "with_patients"]
+__all__ = ["NO_PATIENTS", "apply_pattern", "propose_pattern", "with_patients"]
 
 NO_PATIENTS = "none"
 _SEPARATORS = r"[-_. ]"
@@ -26,26 +26,33 @@ def with_patients(manifest: Manifest, pattern: str | None) -> Manifest:
     Args:
         manifest: as a layout read it.
         pattern: a regular expression searched in each case's name; its first group, or the whole match, is the
-            patient. "none" forgets all patients. None keeps those that the data names, and otherwise uses a pattern
-            that the names propose: if it is wrong it keeps images together that need not be, never the reverse.
+            patient. "none" forgets all patients. None keeps those that the data names and a "none" of before (which a
+            written manifest remembers), and otherwise uses a pattern that the names propose: if it is wrong it keeps
+            images together that need not be, never the reverse.
 
     Raises:
         UsageError: when the pattern is no regular expression or does not match every name.
     """
     names = [r.name for r in manifest.records]
-    if pattern is None and manifest.patients == "given":
+    if pattern is None and (manifest.patients == "given" or manifest.patients_declined):
         return manifest
     proposed = propose_pattern(names)
     chosen = proposed if pattern is None else pattern
     patients: list[str | None] = [None] * len(names)
     if chosen is not None and chosen != NO_PATIENTS:
-        patients = list(_apply(chosen, names))
+        patients = list(apply_pattern(chosen, names))
     records = tuple(r.model_copy(update={"patient": p}) for r, p in zip(manifest.records, patients, strict=True))
     known = "unknown" if patients[0] is None else "pattern"
-    return manifest.model_copy(update={"records": records, "patients": known, "proposed_pattern": proposed})
+    update = {"patients": known, "proposed_pattern": proposed, "patients_declined": chosen == NO_PATIENTS}
+    return manifest.model_copy(update={"records": records, **update})
 
 
-def _apply(pattern: str, names: Sequence[str]) -> list[str]:
+def apply_pattern(pattern: str, names: Sequence[str]) -> list[str]:
+    """The patient in each name: the pattern's first group, or the whole match.
+
+    Raises:
+        UsageError: when the pattern is no regular expression or does not match every name.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:

@@ -23,7 +23,7 @@ NEEDS: tuple[Need, ...] = ()  # nobody who asks for images is helped by it
 _SUFFIXES = (".data", ".csv", ".tsv")
 _DELIMITERS = (",", ";", "\t")
 _FEWEST_COLUMNS = 3
-_LARGEST = 100 << 20  # bytes: clinical tables are smaller
+_LARGEST, _MOST_CELLS = 100 << 20, 5_000_000  # bytes; clinical tables are smaller
 _MISSING = {"", "?", "NA", "N/A", "n/a", "nan", "NaN", "null", "-9", "-9.0"}
 # UCI "Heart Disease" (https://archive.ics.uci.edu/dataset/45): files without a header, the diagnosis last.
 _HEART = "processed."
@@ -79,7 +79,10 @@ def _table(path: Path) -> ClinicalTable | None:
     try:
         if path.stat().st_size > _LARGEST:
             return None
-        lines = path.read_text("utf-8-sig").splitlines()
+        text = path.read_text("utf-8-sig")
+        if max(map(text.count, _DELIMITERS)) > _MOST_CELLS:
+            return None
+        lines = text.splitlines()
         first = next((line for line in lines if line.strip()), "")
         delimiter = max(_DELIMITERS, key=first.count)
         rows = [tuple(cell.strip() for cell in row) for row in csv.reader(lines, delimiter=delimiter) if row]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from osler.datasets.layouts.base import Layout
-from osler.datasets.layouts.files import image_suffix, subfolders, visible
+from osler.datasets.layouts.files import subfolders, visible
 from osler.datasets.layouts.needs import Seen, look
 from osler.errors import DatasetError, NoLabels, UnknownLayout
+from osler.studies.files import kind_of_file
 
 __all__ = ["unknown_layout"]
 
@@ -31,7 +32,7 @@ def unknown_layout(path: Path, layouts: Sequence[Layout]) -> DatasetError:
     seen = look(path)
     if not seen.files:
         return DatasetError(f"the folder {path} is empty", remedy="give the folder that holds the studies")
-    if any(image_suffix(p.name) for p in visible(path)) or _has_only_images_folder(path):
+    if any(kind_of_file(p) in ("image", "dicom") for p in visible(path)) or _has_only_images_folder(path):
         return NoLabels(
             f"{path} holds images but nothing that says what they show ({seen})",
             remedy="put each class into a folder of its own, masks into 'masks' beside 'images', or add a manifest.csv",

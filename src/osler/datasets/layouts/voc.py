@@ -93,7 +93,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
 def _by_masks(path: Path, images: Mapping[str, Item], folder: Path) -> Manifest:
     masks = find_images(folder)
     refuse_lossy([mask.path for mask in masks])
-    refs = [reference(mask.path, path) for mask in masks]
+    refs = [reference(mask, path) for mask in masks]
     values = all_values(path, refs) - {0}
     names = _class_names(path)
     if _VOID in values and _VOID not in names:
@@ -144,7 +144,7 @@ def _records(
     return tuple(
         Record(
             name=name,
-            images={"image": reference(images[stem].path, path)},
+            images={"image": reference(images[stem], path)},
             mask=masks[n] if masks else None,
             target=targets[n] if targets else None,
             split=splits.get(stem),

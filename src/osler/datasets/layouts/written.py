@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.layouts.cells import cell_of, layer_cell
@@ -51,7 +52,8 @@ def write_manifest(dataset: Dataset, path: str | Path, *, overwrite: bool = Fals
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = _csv if path.suffix.lower() == ".csv" else _parquet
     manifest = dataset.manifest
-    about = LabelFile(name=manifest.name, modality=manifest.modality, labels=manifest.labels)
+    decided: Literal["", "unknown"] = "unknown" if manifest.patients_declined else ""
+    about = LabelFile(name=manifest.name, modality=manifest.modality, patients=decided, labels=manifest.labels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files[1].write_text(about.model_dump_json(indent=2) + "\n", "utf-8")

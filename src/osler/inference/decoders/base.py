@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from osler.datasets.labels import Label
 from osler.datasets.plan import Plan
@@ -43,11 +44,11 @@ class Decoder(ABC):
     Every decoder passes ``tests/inference/test_decoders.py``."""
 
     @abstractmethod
-    def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
+    def decode(self, output: Any, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
         """Make findings.
 
         Args:
-            probabilities: what ``Predictor.predict`` gave: (O,) or (O, \\*trace.padded_shape).
+            output: probabilities (O,) or, for masks, (O, \\*trace.padded_shape) or ``Labelled``.
             trace: of the prepared study.
             plan: its labels.
             calibration: of the predictor.

@@ -14,9 +14,9 @@ __all__ = ["ClassifyDecoder"]
 class ClassifyDecoder(Decoder):
     """A finding per class with its probability; the answer is the most probable class, the first one on a tie."""
 
-    def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; ``probabilities`` is (classes,)."""
-        values = [float(p) for p in probabilities]
-        answer = plan.labels.names[int(probabilities.argmax())]
+    def decode(self, output: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
+        """See ``Decoder.decode``; ``output`` is (classes,)."""
+        values = [float(p) for p in output]
+        answer = plan.labels.names[int(output.argmax())]
         row = label_row(answer, values, plan.labels.names)
         return Decoded(answer, label_findings(values, plan.labels.labels, calibration), row=row)

@@ -14,9 +14,9 @@ __all__ = ["MultilabelDecoder"]
 class MultilabelDecoder(Decoder):
     """A finding per label with its probability; the answer lists those from 0.5 upwards, in the order of the labels."""
 
-    def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; ``probabilities`` is (labels,)."""
-        values = [float(p) for p in probabilities]
+    def decode(self, output: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
+        """See ``Decoder.decode``; ``output`` is (labels,)."""
+        values = [float(p) for p in output]
         present = [name for name, p in zip(plan.labels.names, values, strict=True) if p >= THRESHOLD]
         row = label_row(";".join(present), values, plan.labels.names)
         return Decoded(present, label_findings(values, plan.labels.labels, calibration), row=row)

@@ -20,9 +20,9 @@ class OrdinalDecoder(Decoder):
     probability reaches one half, that is, how many of the questions "higher than this grade?" are answered with yes.
     """
 
-    def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; ``probabilities`` is (grades,)."""
-        values = [float(p) for p in probabilities]
-        answer = plan.labels.names[int((np.cumsum(probabilities)[:-1] < 0.5 - _ROUNDING).sum())]
+    def decode(self, output: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
+        """See ``Decoder.decode``; ``output`` is (grades,)."""
+        values = [float(p) for p in output]
+        answer = plan.labels.names[int((np.cumsum(output)[:-1] < 0.5 - _ROUNDING).sum())]
         row = label_row(answer, values, plan.labels.names)
         return Decoded(answer, label_findings(values, plan.labels.labels, calibration), row=row)

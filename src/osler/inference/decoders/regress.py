@@ -15,9 +15,9 @@ __all__ = ["RegressDecoder"]
 class RegressDecoder(Decoder):
     """One finding whose measurement is the number; without a calibrated interval ``low`` and ``high`` stay empty."""
 
-    def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; ``probabilities`` is (1,), the number itself in the unit of the labels."""
-        value = float(probabilities[0])
+    def decode(self, output: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
+        """See ``Decoder.decode``; ``output`` is (1,), the number itself in the unit of the labels."""
+        value = float(output[0])
         half = calibration.half_width
         interval = None if half is None else (value - half, value + half)
         measurement = Measurement(name=plan.labels.name, value=value, unit=plan.labels.unit or "1", interval=interval)

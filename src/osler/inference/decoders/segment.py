@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from osler.datasets.plan import Plan
-from osler.datasets.preparation import Trace, restore_labels
+from osler.datasets.preparation import Trace
 from osler.findings.finding import Concept, Finding, Measurement, Region
 from osler.inference.decoders.base import Cell, Decoded, Decoder, concept_of
+from osler.inference.labelled import LabelCount, Labelled, as_labelled
 from osler.models.folder import Calibration
 from osler.studies.geometry import Array, volume_per_voxel
 
@@ -44,14 +46,6 @@ def _column(flat: bool, *, known: bool) -> str:
     return "volume_mm3" if known else "volume_px"
 
 
-@dataclass(frozen=True)
-class _Structure:
-    """What one finding is about: a label, or a region of several values of the mask."""
-
-    concept: Concept
-    values: tuple[int, ...]
-
-
 class SegmentDecoder(Decoder):
     """A finding per label, or per region where structures overlap. One that is absent is stated too: its volume is 0,
     it has no region and no probability.
@@ -60,16 +54,14 @@ class SegmentDecoder(Decoder):
     which it is above one half.
     """
 
-    def decode(self, probabilities: Array, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; ``probabilities`` is (1 + labels, \\*trace.padded_shape), background first; of
-        regions (regions, ...)."""
-        mask = restore_labels(probabilities, trace, plan.labels, regions=plan.regions)
-        inside = probabilities[(slice(None), *trace.inside)]
-        means = _mean_of_regions(inside) if plan.regions else _mean_probabilities(inside)[1:]
+    def decode(self, output: Array | Labelled, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
+        """See ``Decoder.decode``; probabilities are (1 + labels, \\*trace.padded_shape), background first; of regions
+        (regions, ...)."""
+        labelled = as_labelled(output, trace, plan.labels, regions=plan.regions)
         size = size_of(trace)
         findings = tuple(
-            _finding(structure, mask, mean, trace, size, calibration)
-            for structure, mean in zip(_structures(plan), means, strict=True)
+            _finding(concept, value, count, trace, size, calibration)
+            for (concept, value), count in zip(_structures(plan), labelled.counts, strict=True)
         )
         names = _names(plan)
         row: dict[str, Cell] = {
@@ -77,7 +69,7 @@ class SegmentDecoder(Decoder):
             for name, finding in zip(names, findings, strict=True)
         }
         present = [name for name, finding in zip(names, findings, strict=True) if finding.region is not None]
-        return Decoded(present, findings, mask, row)
+        return Decoded(present, findings, labelled.mask, row)
 
     def columns(self, plan: Plan) -> tuple[str, ...]:
         """See ``Decoder.columns``."""
@@ -90,63 +82,36 @@ def _names(plan: Plan) -> tuple[str, ...]:
     return tuple(region.name for region in plan.regions) or plan.labels.names
 
 
-def _structures(plan: Plan) -> tuple[_Structure, ...]:
+def _structures(plan: Plan) -> tuple[tuple[Concept, int | None], ...]:
+    """What each finding is about, and its value in the mask; None of a region of several values."""
     if plan.regions:
-        return tuple(_Structure(Concept(name=region.name), region.values) for region in plan.regions)
-    return tuple(_Structure(concept_of(label), (label.value,)) for label in plan.labels.labels)
-
-
-def _mean_probabilities(inside: Array) -> list[float]:
-    """(O, \\*S) to the mean probability of each output where it is the largest, plane by plane, so that nothing of the
-    study's size is allocated; its highest probability where it is the largest nowhere (resampling made it win)."""
-    outputs = len(inside)
-    total, voxels = np.zeros(outputs), np.zeros(outputs)
-    for plane in range(inside.shape[1]):
-        winner = inside[:, plane].argmax(axis=0).ravel()
-        total += np.bincount(winner, weights=inside[:, plane].max(axis=0).ravel(), minlength=outputs)
-        voxels += np.bincount(winner, minlength=outputs)
-    return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(outputs)]
-
-
-def _mean_of_regions(inside: Array) -> list[float]:
-    """(regions, \\*S) to the mean probability of each where it is above one half; its highest where it is nowhere."""
-    total, voxels = np.zeros(len(inside)), np.zeros(len(inside))
-    for plane in range(inside.shape[1]):
-        for n, here in enumerate(inside[:, plane]):
-            above = here[here > 0.5]
-            total[n] += above.sum(dtype=np.float64)
-            voxels[n] += above.size
-    return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(len(inside))]
+        regions = plan.regions
+        return tuple((Concept(name=r.name), r.values[0] if len(r.values) == 1 else None) for r in regions)
+    return tuple((concept_of(label), label.value) for label in plan.labels.labels)
 
 
 def _finding(
-    structure: _Structure, mask: Array, probability: float, trace: Trace, size: Size, calibration: Calibration
+    concept: Concept, value: int | None, count: LabelCount, trace: Trace, size: Size, calibration: Calibration
 ) -> Finding:
-    here = mask == structure.values[0] if len(structure.values) == 1 else np.isin(mask, structure.values)
-    region = _region(here, structure.values[0] if len(structure.values) == 1 else None, trace)
+    region = _region(count.profiles, value, trace)
     voxels = 0 if region is None or region.voxels is None else region.voxels
     return Finding(
-        concept=structure.concept,
-        probability=None if region is None else probability,
+        concept=concept,
+        probability=None if region is None else count.probability,
         calibrated=region is not None and calibration.cases > 0,
         region=region,
         measurements=(Measurement(name=size.name, value=voxels * size.amount, unit=size.unit),),
     )
 
 
-def _region(here: Array, value: int | None, trace: Trace) -> Region | None:
-    """Box, centroid and size of a boolean array on the source grid; None when it is empty. ``value`` is that of the
-    mask; None for a region of several."""
-    profiles = [
-        np.count_nonzero(here, axis=tuple(other for other in range(here.ndim) if other != axis))
-        for axis in range(here.ndim)
-    ]
+def _region(profiles: Sequence[Array], value: int | None, trace: Trace) -> Region | None:
+    """Box, centroid and size of a label on the source grid; None when it is absent."""
     voxels = int(profiles[0].sum())
     if voxels == 0:
         return None
     occupied = [np.flatnonzero(profile) for profile in profiles]
     centre = [float(np.arange(len(p)) @ p) / voxels for p in profiles]
-    homogeneous = np.array([*centre, *([0.0] * (3 - here.ndim)), 1.0])
+    homogeneous = np.array([*centre, *([0.0] * (3 - len(profiles))), 1.0])
     x, y, z = (float(v) for v in (trace.source_affine @ homogeneous)[:3])
     return Region(
         kind="mask",

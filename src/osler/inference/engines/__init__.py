@@ -6,9 +6,9 @@ import importlib
 from importlib.metadata import entry_points
 
 from osler.errors import MissingExtra, ModelError, Unknown
-from osler.inference.engines.base import Engine, Precision
+from osler.inference.engines.base import Engine, Output, Precision
 
-__all__ = ["DEFAULT_ENGINE", "Engine", "Precision", "engine_names", "make_engine"]
+__all__ = ["DEFAULT_ENGINE", "Engine", "Output", "Precision", "engine_names", "make_engine"]
 
 DEFAULT_ENGINE = "openvino"
 _BUILT_IN = {

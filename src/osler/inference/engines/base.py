@@ -9,15 +9,17 @@ from typing import Literal
 
 from osler.studies.geometry import Array
 
-__all__ = ["Engine", "Precision"]
+__all__ = ["Engine", "Output", "Precision"]
 
 Precision = Literal["float32", "bf16", "auto"]
+Output = Literal["logits", "features"]
 
 
 class Engine(ABC):
     """The story: ``load`` is called once with one member's graph, then ``run`` any number of times from one thread,
     then ``release``. An engine holds no state between runs. Arrays in and out are float32 NumPy by name
-    (``"image"`` (B, C, *spatial) in; ``"logits"`` (B, outputs[, *spatial]) out).
+    (``"image"`` (B, C, *spatial) in; ``"logits"`` (B, outputs[, *spatial]) out, or ``"features"`` (B, F[, *spatial]),
+    what the network's last layer makes logits of).
     Every engine passes ``tests/conformance/test_engines.py``.
     """
 
@@ -25,16 +27,19 @@ class Engine(ABC):
     suffix: str = ""
 
     @abstractmethod
-    def load(self, graph: Path, *, precision: Precision = "float32", threads: int = 0) -> None:
+    def load(
+        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+    ) -> None:
         """Read and compile ``graph``.
 
         Args:
             graph: the file in the model folder (``.xml`` OpenVINO, ``.onnx``, ``.safetensors``).
             precision: "float32" is exact; "bf16" asks for it; "auto" leaves it to the processor.
             threads: 0 lets the engine decide.
+            output: the only one that is computed.
 
         Raises:
-            ModelError: when the graph cannot be loaded.
+            ModelError: when the graph cannot be loaded or has no such output.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ import numpy as np
 
 from osler.errors import ModelError, UsageError
 from osler.extras import require
-from osler.inference.engines.base import Engine, Precision
+from osler.inference.engines.base import Engine, Output, Precision
 from osler.studies.geometry import Array
 
 __all__ = ["OnnxRuntimeEngine"]
@@ -24,8 +24,11 @@ class OnnxRuntimeEngine(Engine):
 
     def __init__(self) -> None:
         self._session: Any = None
+        self._output: Output = "logits"
 
-    def load(self, graph: Path, *, precision: Precision = "float32", threads: int = 0) -> None:
+    def load(
+        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+    ) -> None:
         """Read and compile ``graph``; see ``Engine.load``.
 
         Raises:
@@ -46,6 +49,9 @@ class OnnxRuntimeEngine(Engine):
             raise ModelError(
                 f"ONNX Runtime cannot load {graph.name} ({_first_line(error)})", remedy="restore the model folder"
             ) from error
+        if output not in [port.name for port in self._session.get_outputs()]:
+            raise ModelError(f"ONNX Runtime cannot load {graph.name} (it has no output {output})", remedy="use logits")
+        self._output = output
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one batch.
@@ -58,15 +64,14 @@ class OnnxRuntimeEngine(Engine):
         arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in inputs.items()}
         runtime = require("onnxruntime", extra="service", purpose="the engine onnxruntime")
         try:
-            results = self._session.run(None, arrays)
+            (result,) = self._session.run([self._output], arrays)
         except _failures(runtime) as error:
             shapes = {name: array.shape for name, array in arrays.items()}
             raise ModelError(
                 f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
                 remedy="the model was exported for another input; export it again",
             ) from error
-        names = [output.name for output in self._session.get_outputs()]
-        return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+        return {self._output: np.asarray(result)}
 
     def release(self) -> None:
         """Free the graph."""

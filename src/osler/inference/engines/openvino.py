@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from osler.errors import ModelError
-from osler.inference.engines.base import Engine, Precision
+from osler.inference.engines.base import Engine, Output, Precision
 from osler.studies.geometry import Array
 
 __all__ = ["OpenVinoEngine"]
@@ -35,7 +35,9 @@ class OpenVinoEngine(Engine):
         self._request: Any = None
         self._settings: dict[str, str | int] = {}
 
-    def load(self, graph: Path, *, precision: Precision = "float32", threads: int = 0) -> None:
+    def load(
+        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+    ) -> None:
         """Read and compile ``graph``; see ``Engine.load``."""
         import openvino
 
@@ -45,6 +47,7 @@ class OpenVinoEngine(Engine):
         self._core = openvino.Core()
         try:
             self._network = self._core.read_model(str(graph))
+            _keep_output(self._network, output)
             self._compile()
         except RuntimeError as error:
             self.release()
@@ -70,7 +73,7 @@ class OpenVinoEngine(Engine):
                 f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
                 remedy="the model was exported for another input; export it again",
             ) from error
-        return {port.get_any_name(): np.array(value) for port, value in results.items()}
+        return {port.get_any_name(): np.asarray(value) for port, value in results.items()}
 
     def release(self) -> None:
         """Free the graph."""
@@ -88,6 +91,18 @@ class OpenVinoEngine(Engine):
             return
         self._network.reshape(shapes)
         self._compile()
+
+
+def _keep_output(network: Any, output: Output) -> None:
+    """Take all other results out of the graph, so that they are not computed.
+
+    Raises:
+        RuntimeError: when there is no such output.
+    """
+    network.output(output)
+    for port in network.outputs:
+        if output not in port.get_names():
+            network.remove_result(port.get_node())
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,15 @@ class Network(nn.Module, ABC):
 
     Named tensors come in and go out. In: ``"image"`` (B, C, *spatial), normalised, and optionally ``"presence"``
     (B, C), 1 where the channel was acquired and 0 where it is missing. Out: ``"logits"`` (B, outputs[, *spatial]), and
-    while training optionally ``"deep_1"``, ``"deep_2"``, logits at coarser scales. A family implements ``map_image``;
+    while training optionally ``"deep_1"``, ``"deep_2"``, logits at coarser scales. Where ``head_name`` names the last
+    layer, linear in each place, ``"features"`` (B, F[, *spatial]) is what that layer makes the logits of.
+
+    A family implements ``map_image``;
     it is generic in 2D and 3D, takes its normalisation from the plan and does not need BatchNorm.
     Every family passes ``tests/conformance/test_networks.py``.
     """
+
+    head_name: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod

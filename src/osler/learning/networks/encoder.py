@@ -14,6 +14,8 @@ __all__ = ["Encoder"]
 class Encoder(Network):
     """Residual stages, the mean (and the maximum) over all places, dropout, one linear layer."""
 
+    head_name = "head"
+
     def __init__(
         self,
         *,

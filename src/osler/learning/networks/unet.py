@@ -35,6 +35,8 @@ class UNet(Network):
         deep_supervision: also answer on the two next coarser levels while training.
     """
 
+    head_name = "head"
+
     def __init__(
         self,
         *,
@@ -87,7 +89,8 @@ class UNet(Network):
         )
 
     def map_image(self, image: Tensor) -> dict[str, Tensor]:
-        """(B, C, *S) to ``logits`` (B, outputs, *S), and ``deep_n`` when trained with deep supervision."""
+        """(B, C, *S) to ``logits`` (B, outputs, *S), ``features`` (B, width, *S), and ``deep_n`` when trained with deep
+        supervision."""
         skips = []
         x = image
         for stage in self.stages:
@@ -103,6 +106,6 @@ class UNet(Network):
             x = merge(torch.cat([x, skip], dim=1))
             if self.training and first_deep <= n < len(self.ups) - 1:
                 deep.append(self.deep_heads[n - first_deep](x))
-        outputs = {"logits": self.head(x)}
+        outputs = {"logits": self.head(x), "features": x}
         outputs.update({f"deep_{n + 1}": logits for n, logits in enumerate(reversed(deep))})
         return outputs

@@ -12,6 +12,7 @@ from osler.studies.formats import (
     dicom,
     dicom_rtstruct,
     dicom_seg,
+    dicom_waveform,
     edf,
     metaimage,
     nifti,
@@ -43,6 +44,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_signals",
+    "signal_format",
     "sniff",
     "write_image",
 ]
@@ -52,7 +54,7 @@ __all__ = [
 FORMATS: tuple[Format, ...] = (nifti, nrrd, metaimage, slide, raster, npz, clip, dicom)
 # Labels of another image; what they are of is for ``read_labels``, never for ``read_image``.
 LABEL_FORMATS: tuple[LabelFormat, ...] = (dicom_seg, dicom_rtstruct)
-SIGNAL_FORMATS: tuple[SignalFormat, ...] = (wfdb, edf)
+SIGNAL_FORMATS: tuple[SignalFormat, ...] = (wfdb, edf, dicom_waveform)
 _WRITABLE: tuple[WritableFormat, ...] = (nifti, nrrd, metaimage, raster, npz)
 _FRAMED: tuple[FramedFormat, ...] = (nifti, nrrd, metaimage, raster, clip)
 
@@ -132,7 +134,7 @@ def read_signals(path: str | Path) -> Mapping[str, Signal]:
     """Read an ECG or other recording: signals by name, each (leads, time) of one rate and unit.
 
     Args:
-        path: the header ``.hea`` of a WFDB record, an EDF or a BDF file.
+        path: the header ``.hea`` of a WFDB record, an EDF or BDF file, or a DICOM waveform.
 
     Raises:
         PathNotFound: when there is nothing at ``path``.
@@ -143,8 +145,17 @@ def read_signals(path: str | Path) -> Mapping[str, Signal]:
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     found = _signal_format_of(path)
     if found is None:
-        raise Unreadable(f"{path} holds no signals that Osler knows", remedy="Osler reads WFDB (.hea), EDF and BDF")
+        _check_kind(path)
+        raise Unreadable(
+            f"{path} holds no signals that Osler knows", remedy="Osler reads WFDB (.hea), EDF, BDF and DICOM waveforms"
+        )
     return found.read_signals(path)
+
+
+def signal_format(path: str | Path) -> str | None:
+    """The name of the format of a recording; None for anything else."""
+    found = _signal_format_of(Path(path))
+    return found.NAME if found else None
 
 
 def write_image(image: Image, path: str | Path, *, overwrite: bool = False) -> None:
@@ -179,17 +190,21 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def _format_of(path: Path) -> Format | None:
-    candidates: tuple[Format, ...] = (dicom,) if path.is_dir() else FORMATS
-    return next((one for one in candidates if one.sniff(path)), None)
+    candidates: tuple[Format, ...] = (dicom,) if path.is_dir() else () if _is_special(path) else FORMATS
+    found = next((one for one in candidates if one.sniff(path)), None)
+    return None if found is dicom and not path.is_dir() and dicom_waveform.sniff(path) else found
 
 
 def _signal_format_of(path: Path) -> SignalFormat | None:
-    return None if path.is_dir() else next((one for one in SIGNAL_FORMATS if one.sniff(path)), None)
+    return (
+        None if path.is_dir() or _is_special(path) else next((one for one in SIGNAL_FORMATS if one.sniff(path)), None)
+    )
 
 
 def _known_format(path: Path, key: str | None = None) -> Format:
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
+    _check_kind(path)
     found = _format_of(path)
     if found is None and path.is_dir() and key is not None:  # a series may lie in folders below
         return dicom
@@ -198,7 +213,19 @@ def _known_format(path: Path, key: str | None = None) -> Format:
     if found is None and path.stat().st_size == 0:
         raise Unreadable(f"{path} is empty (0 bytes)", remedy="copy or export it again")
     if found is None and _signal_format_of(path):
-        raise Unsuitable(f"{path} is a signal and no image", remedy="read it with read_signals")
+        raise Unsuitable(
+            f"{path} is a signal and no image", remedy="osler inspect shows it; no model reads signals yet"
+        )
     if found is None:
         raise known_elsewhere(path)
     return found
+
+
+def _is_special(path: Path) -> bool:
+    """A device has no end, and a pipe is waited for until somebody writes into it; what is not there is neither."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _check_kind(path: Path) -> None:
+    if _is_special(path):
+        raise Unreadable(f"{path} is neither a file nor a folder", remedy="name the file itself")

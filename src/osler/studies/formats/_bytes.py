@@ -11,7 +11,7 @@ import bz2
 import gzip
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ from osler.studies.geometry import Array
 
 __all__ = [
     "beside",
+    "check_bomb",
     "check_size",
     "count_bytes",
     "drain",
@@ -29,14 +30,20 @@ __all__ = [
     "inflate",
     "inflate_zlib",
     "open_inflated",
+    "read_text",
     "skip",
     "to_array",
+    "whole",
 ]
 
 _LARGE = 512 * 2**20
 _RATIO = 500  # an empty mask of half a gigabyte reaches 1,000; nothing with a picture in it comes near
-_MOST = {"gzip": 1100, "zlib": 1100, "bzip2": 50_000}  # more than the method can shrink anything
+# More than the method can shrink anything. JPEG: a block of 64 values takes at least a bit, and colour at half the
+# resolution has 2 values for each 3 that come out.
+# A number of 8 bytes takes at least one digit.
+_MOST = {"gzip": 1100, "zlib": 1100, "bzip2": 50_000, "jpeg": 1600, "text": 8}
 _CHUNK = 2**20
+_LONGEST_NUMBER = 400  # with the blanks after it
 _SLACK = 64 * 2**20  # after the voxels; more is no padding
 
 
@@ -52,7 +59,7 @@ def check_size(path: Path, announced: int, stored: int, method: str) -> None:
         path: named in the error.
         announced: bytes of voxels by the header.
         stored: bytes on the disk that hold them.
-        method: "raw", "gzip", "zlib" or "bzip2".
+        method: "raw", "gzip", "zlib", "bzip2", "jpeg" or "text".
 
     Raises:
         Unreadable: when there are too few bytes, or so few that it must be a decompression bomb.
@@ -62,9 +69,25 @@ def check_size(path: Path, announced: int, stored: int, method: str) -> None:
             f"{path} is cut off: its header announces {announced:,} bytes of voxels and {stored:,} are stored",
             remedy="copy or export it again",
         )
-    if announced > _LARGE and announced > _RATIO * stored:
+    if method in ("gzip", "zlib", "bzip2") and stored > 2 * announced + _SLACK:
+        raise Unreadable(f"{path} goes on for long after its data", remedy="copy or export it again")
+    check_bomb(path, announced, stored)
+
+
+def check_bomb(path: Path, needed: int, stored: int) -> None:
+    """Refuse what needs half a gigabyte of memory or more, with copies on the way, and next to nothing on the disk.
+
+    Args:
+        path: named in the error.
+        needed: bytes that it takes in memory.
+        stored: bytes on the disk that hold it.
+
+    Raises:
+        Unreadable: when it must be a decompression bomb.
+    """
+    if needed > _LARGE and needed > _RATIO * stored:
         raise Unreadable(
-            f"{path} would unfold from {stored:,} to {announced:,} bytes, as a decompression bomb does",
+            f"{path} would unfold from {stored:,} to {needed:,} bytes, as a decompression bomb does",
             remedy="if the file is sound, save it without compression",
         )
 
@@ -92,6 +115,11 @@ def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
             )
         done += count
     return buffer
+
+
+def read_text(file: BinaryIO, count: int) -> bytes:
+    """The text of ``count`` numbers from where ``file`` stands; at most 400 bytes for each, so never a whole disk."""
+    return file.read(count * _LONGEST_NUMBER + _CHUNK)
 
 
 def skip(file: BinaryIO, size: int, path: Path) -> None:
@@ -133,21 +161,27 @@ def drain(stream: BinaryIO, path: Path) -> None:
             )
 
 
-def inflate_zlib(data: bytes, size: int, path: Path) -> bytes:
-    """Decompress one zlib (or gzip) block of a known size.
+def inflate_zlib(file: BinaryIO, size: int, path: Path) -> bytearray:
+    """Decompress the zlib (or gzip) block of a known size that starts where ``file`` stands; what follows is not read.
 
     Raises:
         Unreadable: when it holds fewer or more bytes, or its checksum is wrong.
     """
     inflater = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, by its first bytes
-    result = inflater.decompress(data, size + 1)
-    if len(result) != size or not (inflater.eof or inflater.decompress(inflater.unconsumed_tail, 1) == b""):
+    result, done, more = bytearray(size), 0, False
+    while not (inflater.eof or more):
+        data = inflater.unconsumed_tail or file.read(_CHUNK)
+        if not data:
+            raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
+        part = inflater.decompress(data, _CHUNK)
+        part, more = part[: size - done], len(part) > size - done
+        result[done : done + len(part)] = part
+        done += len(part)
+    if done != size or more:
         raise Unreadable(
-            f"{path} holds {'more' if len(result) > size else 'fewer'} bytes of voxels than the {size:,} announced",
+            f"{path} holds {'more' if more else 'fewer'} bytes of voxels than the {size:,} announced",
             remedy="copy or export it again",
         )
-    if not inflater.eof:
-        raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
     return result
 
 
@@ -176,4 +210,17 @@ def beside(header: Path, name: str) -> Path:
 def to_array(buffer: bytes | bytearray, dtype: np.dtype[np.generic], shape: Sequence[int]) -> Array:
     """An array over the bytes, first axis fastest, in native byte order."""
     array = np.frombuffer(buffer, dtype).reshape(tuple(shape), order="F")
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.isnative:
+        return array
+    if array.flags.writeable:  # in place, without a copy
+        return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def whole(parts: Iterator[bytes | bytearray], size: int) -> bytearray:
+    """The parts of ``size`` bytes in all, one after the other; only one of them is in memory beside the result."""
+    result, done = bytearray(size), 0
+    for part in parts:
+        result[done : done + len(part)] = part
+        done += len(part)
+    return result

@@ -32,6 +32,7 @@ __all__ = ["Frame", "decode_frame"]
 _SCRIPT = Path(__file__).with_name("_codec_worker.py")
 _MOST_WORKERS = 4
 _LARGEST = 1 << 30  # bytes of one decoded frame
+_LARGE, _RATIO = 1 << 26, 1000  # blank frames of 64 MiB and more are not seen, and decoders take several times the size
 _MEMORY, _TIMES = 1 << 28, 6  # 256 MiB and six times the frame: what decoders were seen to need is three times
 _SECONDS, _PIXELS_PER_SECOND = 3.0, 1e6  # of processor time; decoders do 5 to 100 million pixels
 _START = 120.0  # seconds that a worker may take to start
@@ -85,6 +86,8 @@ def decode_frame(data: bytes, frame: Frame) -> Array:
     """
     if frame.size > _LARGEST:
         raise ValueError(f"one frame of {frame.columns}×{frame.rows} pixels takes more than {_LARGEST >> 20} MiB")
+    if frame.size > _LARGE and frame.size > _RATIO * len(data):
+        raise ValueError(f"one frame of {frame.columns}×{frame.rows} pixels cannot be held by {len(data):,} bytes")
     seconds = _SECONDS + frame.rows * frame.columns * frame.samples / _PIXELS_PER_SECOND
     request = {**asdict(frame), "memory": _MEMORY + _TIMES * frame.size, "seconds": seconds, "bytes": len(data)}
     with _worker() as worker:

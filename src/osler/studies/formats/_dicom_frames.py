@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,8 @@ def _read_native(ordered: Sequence[Slice], headers: dict[Path, Header]) -> Array
     first = headers[ordered[0].path]
     signs = {headers[one.path].get("PixelRepresentation") for one in ordered}
     kind = np.dtype(f"<{'u' if signs == {0} else 'i'}{first.get('BitsAllocated') // 8}")
+    for one in ordered:
+        _check_length(headers[one.path], math.prod(ordered[0].shape) * kind.itemsize)
     stored = np.empty((len(ordered), *ordered[0].shape), kind)
 
     def load(place: int) -> None:
@@ -122,12 +125,19 @@ def _check_signs(signs: set[Any], one: Slice) -> None:
         )
 
 
-def _load(header: Header, target: Array) -> None:
-    """Read one slice into its place in the volume; the unused high bits are cleared or filled with the sign."""
+def _check_length(header: Header, size: int) -> None:
+    """Before memory is taken for a slice: that its file holds the pixels that it announces."""
     offset, length = header.pixels or (0, 0)
     with reading(header.path, "a DICOM file"):
-        if length < target.nbytes:
-            raise ValueError(f"its pixels are cut off: {length} of {target.nbytes} bytes")
+        there = max(0, min(length, header.path.stat().st_size - offset))
+        if there < size:
+            raise ValueError(f"its pixels are cut off: {there} of {size} bytes")
+
+
+def _load(header: Header, target: Array) -> None:
+    """Read one slice into its place in the volume; the unused high bits are cleared or filled with the sign."""
+    offset, _ = header.pixels or (0, 0)
+    with reading(header.path, "a DICOM file"):
         descriptor = os.open(header.path, os.O_RDONLY)
         try:
             got = os.preadv(descriptor, [memoryview(target.data).cast("B")], offset)

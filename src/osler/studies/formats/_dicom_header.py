@@ -158,17 +158,21 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
     """
     import pydicom
 
-    from osler.studies.formats._dicom_inflate import inflated
+    from osler.studies.formats._dicom_inflate import opened
 
-    with reading(path, "a DICOM file"):
+    with reading(path, "a DICOM file"), opened(path) as stream:
         # force: files from before 1996, and from some archives, lack the preamble.
         force = has_suffix(path, SUFFIXES)
         try:
-            return pydicom.dcmread(inflated(path), stop_before_pixels=not pixels, force=force)
+            data = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=force)
         except pydicom.errors.InvalidDicomError as error:  # these two are of no class that other parsers raise
             raise ValueError("it has no DICOM preamble") from error
         except pydicom.errors.BytesLengthException as error:
             raise ValueError("an element of its header has a length that does not fit its kind") from error
+        if stream.missing:
+            raise ValueError(f"it is cut off: {stream.missing:,} bytes of a value are missing")
+        data.filename = str(path)
+        return data
 
 
 def _from_pydicom(path: Path) -> Header:

@@ -7,37 +7,45 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+from osler.studies.formats._dicom_bounds import BoundedReader
+from osler.studies.formats._dicom_scan import file_meta
 from osler.studies.formats.base import peek
 
-__all__ = ["inflated"]
+__all__ = ["opened"]
 
 _SYNTAX, _PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 _LARGEST = 1 << 28  # bytes: 256 MiB; a few hundred kilobytes of deflate can claim that much
 _CHUNK = 1 << 20
-_META_HEAD = 4096
+_META_HEAD = 1 << 14
 
 
-def inflated(path: Path) -> Path | BinaryIO:
-    """The path itself; for a deflated file its content as an uncompressed one (explicit little endian), in memory.
+def opened(path: Path) -> BoundedReader:
+    """The file; a deflated one as an uncompressed one (explicit little endian), in memory.
 
     Raises:
+        OSError: when it cannot be opened.
         ValueError: when it would inflate to more than 256 MiB, or ends too early.
     """
-    head = peek(path, _META_HEAD)
-    if head[128:132] != b"DICM" or _SYNTAX not in head:
-        return path
-    from pydicom.filereader import read_file_meta_info
+    content = _inflated(path)
+    if content is None:
+        return BoundedReader(io.FileIO(path), path.stat().st_size)
+    size = content.seek(0, io.SEEK_END)
+    content.seek(0)
+    return BoundedReader(content, size)  # type: ignore[arg-type]  # it reads into buffers, as raw files do
 
-    meta = read_file_meta_info(path)
-    if str(meta.get("TransferSyntaxUID", "")).encode() != _SYNTAX:
-        return path
-    start = 144 + int(meta.FileMetaInformationGroupLength)  # preamble, DICM, and the element that holds the length
+
+def _inflated(path: Path) -> io.BytesIO | None:
+    meta = file_meta(path)
+    if meta is None and _SYNTAX in peek(path, _META_HEAD):  # a parser may see it, and inflate without a bound
+        raise ValueError("its file meta information is damaged")
+    if meta is None or meta[0].encode("latin-1") != _SYNTAX:
+        return None
+    start = meta[1]
     result = io.BytesIO()
-    result.write(head[:start].replace(_SYNTAX, _PLAIN, 1))
+    result.write(peek(path, start).replace(_SYNTAX, _PLAIN, 1))
     with path.open("rb") as file:
         file.seek(start)
         _inflate(file, result)
-    result.seek(0)
     return result
 
 

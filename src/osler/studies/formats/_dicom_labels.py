@@ -24,6 +24,7 @@ __all__ = [
     "Canvas",
     "Grid",
     "check_frame_of_reference",
+    "check_number",
     "check_readable",
     "check_size",
     "code_of",
@@ -110,6 +111,19 @@ def check_frame_of_reference(found: str, grid: Grid, path: Path) -> None:
             f"{path} and the image have different frames of reference, so their coordinates do not mean the same place",
             remedy="give the series that it was drawn on, or register the two first",
         )
+
+
+def check_number(found: StructureSet, number: int, path: Path) -> int:
+    """``number``, when a structure has it.
+
+    Raises:
+        Unknown: when none has.
+    """
+    numbers = [one.number for one in found.structures]
+    if number not in numbers:
+        shown = ", ".join(map(str, numbers[:20]))
+        raise Unknown(f"{path} has no structure number {number}", remedy=f"its structures have the numbers {shown}")
+    return number
 
 
 def sop_class(path: Path) -> str:

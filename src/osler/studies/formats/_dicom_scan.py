@@ -13,7 +13,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PIXEL_DATA", "Scan", "scan"]
+__all__ = ["PIXEL_DATA", "Scan", "file_meta", "scan"]
 
 PIXEL_DATA = 0x7FE00010
 _OTHER_PIXELS = (0x7FE00008, 0x7FE00009)  # float and double pixel data
@@ -25,6 +25,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # those with four bytes of length
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _CHUNK = 1 << 14
+_LONGEST = 1 << 20  # bytes of a value that is wanted
 _MOST_ELEMENTS, _MOST_NESTED = 20_000, 32
 _EXPLICIT_HEAD, _IMPLICIT_HEAD = struct.Struct("<HH2sH").unpack_from, struct.Struct("<HHI").unpack_from
 _U32 = struct.Struct("<I").unpack_from
@@ -92,7 +93,25 @@ def scan(path: Path, wanted: Container[int]) -> Scan | None:
             return None
         values: dict[int, bytes] = {}
         syntax, place = _file_meta(window, values, wanted)
+        if not syntax or syntax in _UNUSUAL:
+            return None
         return _data_set(window, place, syntax, values, wanted)
+    except _Unusual:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def file_meta(path: Path) -> tuple[str, int] | None:
+    """Transfer syntax UID, and where the data set begins; None when the file does not begin as DICOM does.
+
+    Raises:
+        OSError: when the file cannot be opened or read.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        window = _Window(descriptor)
+        return _file_meta(window, {}, ()) if window.data[128:132] == b"DICM" else None
     except _Unusual:
         return None
     finally:
@@ -112,8 +131,6 @@ def _file_meta(window: _Window, values: dict[int, bytes], wanted: Container[int]
         if tag == _SYNTAX:
             syntax = _bytes(window, value, length).decode("latin-1").strip(" \0")
         place = value + length
-    if not syntax or syntax in _UNUSUAL:
-        raise _Unusual
     return syntax, place
 
 
@@ -152,6 +169,8 @@ def _head(window: _Window, place: int, implicit: bool) -> tuple[int, bytes, int,
 
 
 def _bytes(window: _Window, place: int, length: int) -> bytes:
+    if length > _LONGEST:
+        raise _Unusual
     index = window.at(place, length)
     return window.data[index : index + length]
 

@@ -5,6 +5,13 @@
 The time is that of the series (DecayCorrection START) or of the injection (ADMIN). A series that was made after its
 acquisition (post-processed) has no time of the scan, unless GE wrote it into a private attribute.
 Philips writes counts and a private factor. What a header does not say is never assumed: the values stay Bq/mL then.
+
+Texts that this was compared with: QIBA's pseudo-code (https://qibawiki.rsna.org, "Standardized Uptake Value (SUV)",
+read at https://docest.com/doc/550456), element by element: GE's (0009,100d), Philips' (7053,1000) and (7053,1009), a
+dose that is not corrected for the residue in the syringe, the series' date for an injection without one. DICOM PS3.3
+C.8.9.1.1.5 (read at https://www.dabsoft.ch/dicom/3/C.8.9.1.1.5/) says what START and ADMIN mean; for ADMIN, which the
+pseudo-code leaves out, MITK has the same rule (https://docs.mitk.org/latest/structmitk_1_1DecayCorrectionInfo.html).
+Narrower than the pseudo-code: of GML only SUVType BW is taken, and an injection must lie within a day before the scan.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def window_of_file(data: Any) -> tuple[float, float] | None:
     """
     frame = _voi_item(data)
     centre, width = number(frame, "WindowCenter", np.nan), number(frame, "WindowWidth", np.nan)
-    if not (np.isfinite(centre) and width > 0):
+    if not (np.isfinite([centre, width]).all() and width > 0):
         table = _table(data)
         if table is None:
             return None
@@ -118,7 +118,7 @@ def curve_of(data: Any) -> tuple[Array, Array] | None:
     table = _table(data)
     if frame.get("VOILUTFunction") == "SIGMOID":
         centre, width = number(frame, "WindowCenter", np.nan), number(frame, "WindowWidth", np.nan)
-        if np.isfinite(centre) and width > 0:
+        if np.isfinite([centre, width]).all() and width > 0:
             inputs = np.linspace(centre - 1.5 * width, centre + 1.5 * width, _SIGMOID_POINTS)
             table = (inputs, 1 / (1 + np.exp(-4 * (inputs - centre) / width)))
     if table is None:

@@ -14,12 +14,14 @@ from osler.errors import Unreadable, Unsuitable
 from osler.studies.formats import _bytes
 from osler.studies.geometry import Array
 
-__all__ = ["ORIENTATION", "decode_page", "lay_on_black", "open_pages", "open_whole", "upright"]
+__all__ = ["ORIENTATION", "check_segments", "decode_page", "lay_on_black", "open_pages", "open_whole", "upright"]
 
 ORIENTATION = 274  # the tag of EXIF and TIFF
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of ExtraSamples
 _BYTES_OF_TYPE = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # of tags; others 1
 _MOST_TAGS, _FAR = 4096, 2**62
+_ROWS = 64
+_COPIES = 3  # of its pixels, that are in memory at some time
 
 
 @contextmanager
@@ -40,8 +42,11 @@ def open_whole(path: Path) -> Iterator[Any]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        size = file.filehandle.size
+        size, seen = file.filehandle.size, set()
         for page in file.pages:
+            if page.offset in seen:  # tifffile would go round for ever
+                raise Unreadable(f"{path} lists its pages in a circle", remedy="copy or export it again")
+            seen.add(page.offset)
             directories = [int(offset) for offset in (page.offset, *(getattr(page, "subifds", None) or ()))]
             ends = [_end_of(file, offset) for offset in directories]
             if max(ends) > size:
@@ -133,13 +138,18 @@ def lay_on_black(rows: Array, path: Path) -> Array:
     if rows.shape[-1] in (2, 4):
         alpha, colour = rows[..., -1:], rows[..., :-1]
         opaque = np.iinfo(rows.dtype).max if rows.dtype.kind in "iu" else 1.0
-        rows = colour if (alpha == opaque).all() else _times(colour, alpha / opaque)
+        rows = colour if (alpha == opaque).all() else _times(colour, alpha, opaque)
     return rows[..., 0] if rows.shape[-1] == 1 else rows
 
 
-def _times(colour: Array, share: Array) -> Array:
-    laid = colour * share
-    return np.asarray((np.rint(laid) if colour.dtype.kind in "iu" else laid).astype(colour.dtype))
+def _times(colour: Array, alpha: Array, opaque: float) -> Array:
+    """Some rows at a time: shares are in double precision, and those of a whole picture may be gigabytes."""
+    result = np.empty(colour.shape, colour.dtype)
+    for start in range(0, len(colour), _ROWS):
+        part = slice(start, start + _ROWS)
+        laid = colour[part] * (alpha[part] / opaque)
+        result[part] = np.rint(laid) if colour.dtype.kind in "iu" else laid
+    return result
 
 
 def _check(page: Any, path: Path) -> None:
@@ -165,8 +175,22 @@ def _check(page: Any, path: Path) -> None:
         method = "gzip"
     else:
         method = "bzip2"  # the widest limit; JPEG 2000 makes a blank page very small
-    bits = int(np.prod(page.shape, dtype=object)) * int(page.bitspersample)
-    _bytes.check_size(path, bits // 8, path.stat().st_size, method)
+    size, stored = int(np.prod(page.shape, dtype=object)) * int(page.bitspersample) // 8, path.stat().st_size
+    _bytes.check_size(path, size, stored, method)
+    _bytes.check_bomb(path, size * _COPIES, stored)
+    check_segments(page, path)
+
+
+def check_segments(page: Any, path: Path) -> None:
+    """Refuse tiles or strips that unfold to far more than is stored: each is decoded as a whole.
+
+    Raises:
+        Unreadable: when they must be decompression bombs.
+    """
+    height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    width = page.tilewidth if page.is_tiled else page.imagewidth
+    values = int(height) * int(width) * int(page.samplesperpixel)
+    _bytes.check_bomb(path, values * -(-int(page.bitspersample) // 8) * _COPIES, path.stat().st_size)
 
 
 def _inverted(rows: Array, bits: int) -> Array:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,17 @@ _PARSER_ERRORS = (
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
+)
+# What libraries derive from Exception alone; one that is not loaded has raised nothing.
+_OF_LIBRARIES = (
+    ("PIL.Image", "DecompressionBombError"),
+    ("cv2", "error"),
+    ("lzma", "LZMAError"),
+    ("nibabel.filebasedimages", "ImageFileError"),
+    ("nibabel.spatialimages", "HeaderDataError"),
+    ("pydicom.errors", "BytesLengthException"),
+    ("pydicom.errors", "InvalidDicomError"),
+    ("tokenize", "TokenError"),  # NumPy's reader of headers
 )
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}")
 
@@ -182,8 +194,10 @@ def stem_of(path: Path) -> str:
 
 
 def peek(path: Path, size: int) -> bytes:
-    """The first bytes of a file; empty when it is no file or cannot be opened."""
+    """The first bytes of a file; empty when it is no file (a pipe would be waited for) or cannot be opened."""
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
             return file.read(size)
     except OSError:
@@ -199,22 +213,34 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         kind: what it should be, e.g. "a NIfTI file".
 
     Raises:
-        Unreadable: when the parser fails.
+        Unreadable: when the parser fails, or the path is neither a file nor a folder.
         GeometryError: naming the file, when ``Image`` refuses the geometry.
     """
     try:
-        if path.is_file() and path.stat().st_size == 0:
-            raise Unreadable(f"{path} is empty (0 bytes)", remedy="copy or export it again")
+        _check_file(path)
         yield
     except GeometryError as error:
         if str(path) in error.problem:
             raise
         raise GeometryError(f"{path}: {error.problem}", remedy=error.remedy) from error
-    except _PARSER_ERRORS as error:
+    except _parser_errors() as error:
         plain = _in_plain_words(error)
         reason = plain or " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         remedy = "copy or export it again" if plain else "it is damaged or something else; export it again"
         raise Unreadable(f"{path} cannot be read as {kind}: {reason}", remedy=remedy) from error
+
+
+def _check_file(path: Path) -> None:
+    if path.is_file():
+        if path.stat().st_size == 0:
+            raise Unreadable(f"{path} is empty (0 bytes)", remedy="copy or export it again")
+    elif path.exists() and not path.is_dir():  # a device has no end, and a pipe is waited for
+        raise Unreadable(f"{path} is neither a file nor a folder", remedy="name the file itself")
+
+
+def _parser_errors() -> tuple[type[Exception], ...]:
+    loaded = ((sys.modules.get(module), name) for module, name in _OF_LIBRARIES)
+    return (*_PARSER_ERRORS, *(getattr(module, name) for module, name in loaded if hasattr(module, name)))
 
 
 def _in_plain_words(error: Exception) -> str:

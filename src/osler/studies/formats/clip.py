@@ -25,7 +25,7 @@ import numpy as np
 
 from osler.errors import Unreadable, Unsuitable
 from osler.extras import require
-from osler.studies.formats import _tiff
+from osler.studies.formats import _bytes, _tiff
 from osler.studies.formats._volumes import chosen_frame, frame_range
 from osler.studies.formats.base import has_suffix, peek, reading
 from osler.studies.frames import Frames
@@ -39,6 +39,8 @@ SUFFIXES: tuple[str, ...] = (".gif", ".mp4", ".m4v", ".mov", ".avi")
 _MOST_BYTES = 2 * 2**30
 _TINT = 3  # levels; compressed grey comes back with its channels up to so much apart, green the nearest to it
 _MOST_BOXES = 100_000  # a streamed film has one for each second or so
+_COPIES = 13  # bytes for a pixel of a GIF's frame while it is decoded: its index, and three times its colour
+_END = 2**16  # bytes: some programs fill files up with zeros
 _LOST = 2  # frames that an edit list may hide at the end
 
 
@@ -98,6 +100,8 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
             pictures.append(rows)
             times.append(time)
             _check_memory(path, rows, len(places))
+    if not pictures:
+        raise Unreadable(f"{path} is cut off before its first frame", remedy="copy or export it again")
     grey = all(_is_grey(rows) for rows in pictures)
     return Frames(tuple(_image(rows[..., 1:2] if grey else rows, path) for rows in pictures), tuple(times))
 
@@ -135,15 +139,27 @@ def _image(rows: Array, path: Path) -> Image:
 def _open_gif(path: Path) -> Any:
     import PIL.Image
 
+    if not _tail(path).rstrip(b"\0").endswith(b";"):  # Pillow would count the frames that are there
+        raise Unreadable(f"{path} is cut off: its end is not there", remedy="copy or export it again")
     try:
         return PIL.Image.open(path, formats=("GIF",))
     except PIL.Image.DecompressionBombError as error:
         raise Unreadable(f"{path} announces more pixels than a film has", remedy="export it again") from error
 
 
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END))
+        return file.read()
+
+
 def _gif_frames(path: Path, places: range) -> Iterator[tuple[Array, float]]:
     """(rows, columns, 3) and seconds; a frame without a duration is shown for 0.1 s, as browsers do."""
     with _open_gif(path) as file:
+        # Frames lie on the screen of the film, however small they are: each is a whole picture.
+        pixels, stored = file.width * file.height, path.stat().st_size
+        _bytes.check_bomb(path, pixels * _COPIES, stored)
+        _bytes.check_bomb(path, pixels * 3 * (places[-1] + 1), stored)
         time = 0.0
         for place in range(places[-1] + 1):
             file.seek(place)

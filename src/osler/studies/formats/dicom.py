@@ -36,10 +36,21 @@ from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 from osler.studies.study import Identifiers
 
-__all__ = ["NAME", "SUFFIXES", "choose", "read", "read_dicom_image", "read_identifiers", "read_labels", "sniff"]
+__all__ = [
+    "NAME",
+    "SUFFIXES",
+    "choose",
+    "read",
+    "read_dicom_image",
+    "read_grid",
+    "read_identifiers",
+    "read_labels",
+    "sniff",
+]
 
 NAME: str = "dicom"
 _MOST_LISTED = 12
+_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 
 
 def sniff(path: Path) -> bool:
@@ -65,6 +76,25 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
     # A key may name a series whose files lie in several folders below.
     found = index_folder(path, below=key is not None) if path.is_dir() else index_files((path,))
     return read_dicom_image(choose(found, path, key), path, index=index)
+
+
+def read_grid(path: Path, key: str | None = None) -> tuple[tuple[int, ...], Array | None]:
+    """Shape (I, J[, K]) and affine of a stack, from its headers; the affine is None without a place in the patient.
+
+    Raises:
+        StudyError: as ``read``.
+    """
+    found = index_folder(path, below=key is not None) if path.is_dir() else index_files((path,))
+    image = choose(found, path, key)
+    header = next(iter(image.headers.values()))
+    if image.stack is None:
+        return (int(header.get("Columns") or 0), int(header.get("Rows") or 0)), None
+    slices = list(image.stack.slices)
+    rows, columns = slices[0].shape
+    if len(slices) == 1:
+        return (columns, rows), slice_affine(slices[0])
+    ordered, affine, _ = arrange(slices, path)
+    return (columns, rows, len(ordered)), affine
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
@@ -190,7 +220,7 @@ def _read_picture(image: DicomImage) -> Image:
     with reading(file, "a DICOM file"):
         geometry = picture_geometry(data)
         values = rescale(values, [number(data, "RescaleSlope", 1.0)], [number(data, "RescaleIntercept", 0.0)])
-    made = _make_image(data, values, geometry.affine, [], (*image.notes, *geometry.notes))
+        made = _make_image(data, values, geometry.affine, [], (*image.notes, *geometry.notes))
     source = Source((file,), NAME, {**made.source.uids, "SOPInstanceUID": (str(data.get("SOPInstanceUID", "")),)})
     return replace(
         made, spacing_known=geometry.spacing_known, orientation_known=geometry.orientation_known, source=source
@@ -199,6 +229,11 @@ def _read_picture(image: DicomImage) -> Image:
 
 def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
     file, count = image.files[0], next(iter(image.headers.values())).frames
+    if index is None and str(next(iter(image.headers.values())).get("SOPClassUID", "")) == _SLIDE:
+        raise Unsuitable(
+            f"{path} is a whole slide in {count} tiles",
+            remedy=f"convert it to a pyramidal TIFF, or give the index of one tile, from 0 to {count - 1}",
+        )
     if index is None or not 0 <= index < count:
         raise GeometryError(
             f"{path} holds {count} frames and a position for 0 of them, so they are no volume",
@@ -208,8 +243,8 @@ def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
     with reading(file, "a DICOM file"):
         geometry = picture_geometry(data)
         values = rescale(values, [number(data, "RescaleSlope", 1.0)], [number(data, "RescaleIntercept", 0.0)])
-    note = f"frame {index + 1} of {count}"
-    made = _make_image(data, values, geometry.affine, [], (*image.notes, note, *geometry.notes))
+        note = f"frame {index + 1} of {count}"
+        made = _make_image(data, values, geometry.affine, [], (*image.notes, note, *geometry.notes))
     source = replace(made.source, paths=(file,))
     return replace(
         made, spacing_known=geometry.spacing_known, orientation_known=geometry.orientation_known, source=source
@@ -234,7 +269,7 @@ def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
     frames.check_copies(image.stack.copies if image.stack else (), path)
     with reading(middle, "a DICOM file"):
         data = read_dataset(middle, pixels=False)
-    return _make_image(data, values, affine, ordered, tuple(notes))
+        return _make_image(data, values, affine, ordered, tuple(notes))
 
 
 def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], notes: tuple[str, ...]) -> Image:

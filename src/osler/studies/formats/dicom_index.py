@@ -26,6 +26,7 @@ from osler.errors import GeometryError, StudyError, Unreadable
 from osler.studies.formats._dicom_geometry import Slice, slices_of
 from osler.studies.formats._dicom_header import Header, is_dicom, read_header
 from osler.studies.formats._dicom_stacks import Stack, stacks_of
+from osler.studies.formats.base import reading
 
 __all__ = ["DicomImage", "DicomIndex", "DicomSeries", "index_files", "index_folder", "kind_of_object"]
 
@@ -174,19 +175,26 @@ def kind_of_object(header: Header) -> str:
 def _walk(folder: Path) -> Iterator[Path]:
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
+        status = os.stat(parent)  # not its real path, which takes long to find in deep trees
+        if (status.st_dev, status.st_ino) in seen:
             folders[:] = []
             continue
-        seen.add(real)
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
 
 
 def _directly(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_file())
+        names = sorted(entry.name for entry in entries if _is_file(entry))
     return (folder / name for name in names if not name.startswith("."))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def _signature(file: Path) -> tuple[int, int]:
@@ -235,7 +243,8 @@ def _look(file: Path) -> _Found:
             raise Unreadable(f"{file} has no pixels, although it is a {kind}", remedy="export it again from its source")
         if kind:
             return kind
-        slices = slices_of(header)
+        with reading(file, "a DICOM file"):
+            slices = slices_of(header)
         if slices and len(slices) != header.frames:
             raise GeometryError(
                 f"{file} holds {header.frames} frames and a position for {len(slices)} of them, so they are no volume",

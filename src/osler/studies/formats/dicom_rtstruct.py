@@ -33,6 +33,7 @@ from osler.studies.formats._dicom_labels import (
     Canvas,
     Grid,
     check_frame_of_reference,
+    check_number,
     check_readable,
     code_of,
     grid_of,
@@ -128,7 +129,7 @@ def read_masks(path: Path, *, onto: Image | None = None) -> Callable[[int], Arra
         StudyError: as ``read_labels``.
     """
     structures = _Contoured(path, onto)
-    return lambda number: structures.canvas({number: 1}).mask()
+    return lambda number: structures.canvas({check_number(structures.found, number, path): 1}).mask()
 
 
 class _Contoured:

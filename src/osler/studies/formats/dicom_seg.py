@@ -27,6 +27,7 @@ from osler.studies.formats._dicom_labels import (
     Canvas,
     Grid,
     check_frame_of_reference,
+    check_number,
     check_readable,
     check_size,
     code_of,
@@ -123,12 +124,12 @@ def read_masks(path: Path, *, onto: Image | None = None) -> Callable[[int], Arra
         StudyError: as ``read_labels``.
     """
     segmentation = _Segmentation(path)
-    grid = segmentation.grid(onto)
+    grid, found = segmentation.grid(onto), segmentation.structures
     if segmentation.frames[0].segment is not None:
-        return lambda number: segmentation.canvas({number: 1}, grid).mask()
-    numbers = {one.number: one.number for one in segmentation.structures.structures if one.number}
+        return lambda number: segmentation.canvas({check_number(found, number, path): 1}, grid).mask()
+    numbers = {one.number: one.number for one in found.structures if one.number}
     whole = segmentation.canvas(numbers, grid).image(NAME).array[0]  # one pass over the frames serves all segments
-    return lambda number: whole == number
+    return lambda number: whole == check_number(found, number, path)
 
 
 def read_fractions(path: Path, *, key: str | None = None, onto: Image | None = None) -> Image:

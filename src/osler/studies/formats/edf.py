@@ -32,6 +32,7 @@ _BDF = b"\xffBIOSEMI"
 _NOTES = ("EDF Annotations", "BDF Annotations")
 _MOST_BYTES = 2**30
 _MOST_CHANNELS = 4096
+_HIGHEST_RATE = 1e9  # Hz
 _WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # of the columns of a channel
 _TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\x00]*)\x14\x00")
 
@@ -193,9 +194,10 @@ def _leads(header: _Header, records: Array) -> list[Lead]:
         low, high = channel.digital
         factor = (channel.physical[1] - channel.physical[0]) / (high - low)
         samples = (_numbers(part, header.bits) - low) * factor + channel.physical[0]
-        if header.seconds <= 0:
-            raise ValueError("its records last 0 s, so its channels have no rate")
-        leads.append(Lead(channel.name, samples.astype(np.float32), channel.count / header.seconds, channel.unit))
+        rate = channel.count / header.seconds if header.seconds > 0 else 0.0
+        if not 0 < rate < _HIGHEST_RATE:
+            raise ValueError(f"its records last {header.seconds:g} s, so its channels have no rate")
+        leads.append(Lead(channel.name, samples.astype(np.float32), rate, channel.unit))
     return leads
 
 

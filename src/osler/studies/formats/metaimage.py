@@ -28,7 +28,7 @@ from osler.studies.frames import Frames
 from osler.studies.geometry import LPS_TO_RAS, PICTURE_AFFINE, Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
 
 NAME: str = "metaimage"
 SUFFIXES: tuple[str, ...] = (".mha", ".mhd")
@@ -82,6 +82,19 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
     """Read the frames of a 4D file; errors as ``read``."""
     with reading(path, "a MetaImage file"):
         return _read(path).frames(start, stop, step)
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], Array | None]:
+    """Shape (I, J[, K]) and affine, from the header; the affine is None when the spacing is unknown.
+
+    Raises:
+        StudyError: as ``read``.
+    """
+    with reading(path, "a MetaImage file"):
+        fields, _ = _parse(path)
+        sizes = _sizes(fields, path)
+        affine, spacing_known, _ = _place(fields, sizes, path)
+        return sizes[:3], affine if spacing_known else None
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
@@ -211,7 +224,7 @@ def _data_files(fields: Mapping[str, str], path: Path) -> list[Path]:
     if "listed files" in fields:
         names = [line.strip() for line in fields["listed files"].splitlines() if line.strip()]
         return [_bytes.beside(path, name) for name in names]
-    pattern = re.fullmatch(r"(\S*%0?\d*d\S*)\s+(\d+)\s+(\d+)(?:\s+(\d+))?", entry)
+    pattern = re.fullmatch(r"([^%\s]*%0?\d?d[^%\s]*)\s+(\d+)\s+(\d+)(?:\s+(\d+))?", entry)
     if pattern is None:
         return [_bytes.beside(path, entry)]
     numbers = range(int(pattern[2]), int(pattern[3]) + 1, max(1, int(pattern[4] or 1)))
@@ -232,8 +245,10 @@ def _samples(
     if total % len(files):
         raise Unreadable(f"{path} spreads {total} bytes over {len(files)} files", remedy="repair the header")
     size = total // len(files)
-    parts = [_decoded(file, start if file == path else 0, fields, dtype, size, path) for file in files]
-    return _bytes.to_array(parts[0] if len(parts) == 1 else b"".join(parts), dtype, shape)
+    method = "zlib" if _is_true(fields.get("compresseddata", "False")) else "text"
+    _bytes.check_size(path, total, sum(file.stat().st_size for file in files), method)
+    parts = (_decoded(file, start if file == path else 0, fields, dtype, size, path) for file in files)
+    return _bytes.to_array(next(parts) if len(files) == 1 else _bytes.whole(parts, total), dtype, shape)
 
 
 def _decoded(
@@ -244,11 +259,12 @@ def _decoded(
     with file.open("rb") as stream:
         if not _is_true(fields.get("binarydata", "True")):
             stream.seek(start)
-            return _from_text(stream.read(), dtype, size, path)
+            _bytes.check_size(path, size, stored - start, "text")
+            return _from_text(_bytes.read_text(stream, size // dtype.itemsize), dtype, size, path)
         skip = int(fields.get("headersize", "0"))
         stream.seek(max(0, stored - size) if skip < 0 and not compressed else start + max(0, skip))
         _bytes.check_size(path, size, stored - start, "zlib" if compressed else "raw")
-        return _bytes.inflate_zlib(stream.read(), size, path) if compressed else _bytes.fill(stream, size, path)
+        return _bytes.inflate_zlib(stream, size, path) if compressed else _bytes.fill(stream, size, path)
 
 
 def _from_text(text: bytes, dtype: np.dtype[np.generic], size: int, path: Path) -> bytes:

@@ -26,12 +26,13 @@ from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
 
 NAME: str = "nifti"
 SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 WRITES: tuple[str, ...] = (".nii", ".nii.gz")
 _GZIP_LEVEL = 4
+_HEAD = 2**16  # bytes: far more than a header takes, compressed or not
 _LONGEST = 32767  # voxels along an axis that NIfTI-1 can count
 _CIFTI = range(3000, 3100)  # intent codes
 
@@ -99,6 +100,20 @@ def encode(image: Image, suffix: str) -> bytes:
     return gzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else data
 
 
+def read_grid(path: Path) -> tuple[tuple[int, ...], Array | None]:
+    """Shape (I, J, K) and affine to RAS+ mm (None when the header does not say it), from the header alone.
+
+    Raises:
+        Unreadable, GeometryError: as ``read``.
+    """
+    with reading(path, "a NIfTI file"):
+        from osler.studies.formats._nifti_geometry import affine_of
+
+        header, unrepaired = _header(path, _head(path))
+        affine, located = affine_of(unrepaired, path)
+        return tuple(int(side) for side in (*header.get_data_shape(), 1, 1, 1)[:3]), affine if located else None
+
+
 def _read(path: Path) -> Volumes:
     from osler.studies.formats._nifti_geometry import affine_of, times_of
 
@@ -112,15 +127,21 @@ def _read(path: Path) -> Volumes:
 
 
 def _head(path: Path) -> bytes:
-    """The first 540 bytes, decompressed.
+    """The first 540 bytes, decompressed; fewer when there are no more.
 
     Raises:
-        OSError, EOFError: when they cannot be decompressed.
+        OSError, EOFError, zlib.error: when they cannot be decompressed.
     """
+    data = peek(path, _HEAD)
     if not path.name.lower().endswith(".gz"):
-        return peek(path, 540)
-    with _bytes.open_inflated(path) as file:
-        return file.read(540)
+        return data[:540]
+    if data[:2] != b"\x1f\x8b":
+        raise gzip.BadGzipFile("Not a gzipped file")
+    inflater = zlib.decompressobj(31)  # of the first bytes only: what follows may be long
+    head = inflater.decompress(data, 540)
+    if len(head) < 348 and not inflater.eof:
+        raise EOFError
+    return head
 
 
 def _version(head: bytes) -> int:
@@ -184,33 +205,41 @@ def _stored(header: Any, data: Path, path: Path) -> Array:
             remedy="split it into volumes",
         )
     size, offset = _bytes.count_bytes(shape, dtype), max(0, int(header.get_data_offset()))
+    scaled = _bytes.count_bytes(shape, np.dtype(np.float32)) if _scaling(header) else 0
     compressed = data.name.lower().endswith(".gz")
     stored = data.stat().st_size
     _bytes.check_size(path, size + offset, stored, "gzip" if compressed else "raw")
+    _bytes.check_bomb(path, size + scaled, stored)
     with _bytes.open_inflated(data) as file:
         _bytes.skip(file, offset, path)
         buffer = _bytes.fill(file, size, path)
         if compressed:
             _bytes.drain(file, path)
-    return _colours(_bytes.to_array(buffer, dtype, axes[:5]), path)
+    if dtype.names is None:
+        return _bytes.to_array(buffer, dtype, axes[:5])
+    return _colours(buffer, len(dtype.names), axes, path)
 
 
-def _colours(voxels: Array, path: Path) -> Array:
+def _colours(buffer: bytearray, count: int, axes: tuple[int, ...], path: Path) -> Array:
     """NIfTI's RGB24 and RGBA32 to a last axis of three."""
-    names = voxels.dtype.names
-    if names is None:
-        return voxels
-    if voxels.shape[4] > 1:
+    if axes[4] > 1:
         raise Unsuitable(f"{path} holds several colours in one voxel", remedy="split it into volumes")
-    colours = np.stack([voxels[name][..., 0] for name in names], axis=-1)
-    return without_alpha(colours, path) if len(names) == 4 else colours
+    colours = np.moveaxis(_bytes.to_array(buffer, np.dtype(np.uint8), (count, *axes[:4])), 0, -1)
+    return without_alpha(colours, path) if count == 4 else colours
+
+
+def _scaling(header: Any) -> tuple[float, float] | None:
+    """Slope and intercept of the values; None when they are as stored."""
+    slope, intercept = header.get_slope_inter()
+    return None if slope is None or (slope == 1 and intercept == 0) else (slope, intercept)
 
 
 def _scaled(voxels: Array, header: Any) -> Array:
     """After ``scl_slope`` and ``scl_inter``, volume by volume so that double precision is only needed for one."""
-    slope, intercept = header.get_slope_inter()
-    if slope is None or (slope == 1 and intercept == 0):
+    scaling = _scaling(header)
+    if scaling is None:
         return voxels
+    slope, intercept = scaling
     result = np.empty(voxels.shape, np.float32, order="F")
     for place in np.ndindex(voxels.shape[2:]):
         result[(..., *place)] = voxels[(..., *place)] * np.float64(slope) + np.float64(intercept)

@@ -13,6 +13,7 @@ import io
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -22,11 +23,12 @@ from osler.studies.formats.base import as_labels, has_suffix, reading
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "load_array", "read", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "load_array", "read", "read_labels", "shape_of", "sniff"]
 
 NAME: str = "npz"
 SUFFIXES: tuple[str, ...] = (".npz",)
 WRITES: tuple[str, ...] = SUFFIXES
+_METHODS = {zipfile.ZIP_STORED: "raw", zipfile.ZIP_DEFLATED: "zlib"}
 
 
 def sniff(path: Path) -> bool:
@@ -73,19 +75,37 @@ def _load_array(path: Path, key: str, _modified: int, _size: int) -> Array:
     with np.load(path, allow_pickle=False) as archive:
         if key not in archive.files:
             raise UsageError(f"{path} has no array {key!r}", remedy=f"its arrays are {', '.join(archive.files)}")
-        _check_member(path, key)
+        shape_of(path, key)
         array: Array = archive[key]
     array.flags.writeable = False
     return array
 
 
-def _check_member(path: Path, key: str) -> None:
-    """Refuse an array that would unfold far beyond what is stored of it."""
+def shape_of(path: Path, key: str) -> tuple[int, ...]:
+    """The shape of an array by its header.
+
+    Raises:
+        Unreadable: when it would unfold far beyond what is stored of it; other errors are those of damaged archives.
+    """
     with zipfile.ZipFile(path) as archive:
         names = {info.filename: info for info in archive.infolist()}
-    info = names.get(f"{key}.npy") or names[key]
-    method = "raw" if info.compress_type == zipfile.ZIP_STORED else "zlib"
-    _bytes.check_size(path, info.file_size, info.compress_size, method)
+        info = names.get(f"{key}.npy") or names[key]
+        if info.compress_type not in _METHODS:
+            raise Unreadable(f"{path} is compressed in a rare way", remedy="write it with np.savez_compressed")
+        _bytes.check_size(path, info.file_size, info.compress_size, _METHODS[info.compress_type])
+        with archive.open(info) as member:
+            shape, dtype = _header(member)
+        _bytes.check_size(path, _bytes.count_bytes(shape, dtype), info.file_size, "raw")
+    return shape
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    version = np.lib.format.read_magic(member)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(member)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array has the shape {shape}")
+    return tuple(shape), dtype
 
 
 def encode(image: Image, suffix: str) -> bytes:
@@ -113,9 +133,8 @@ def _chosen_index(path: Path, count: int, index: int | None) -> int:
     if index is None and count == 1:
         return 0
     if index is None or not 0 <= index < count:
-        raise UsageError(
-            f"{path} holds {count} images and image {index} was asked for", remedy=f"choose one from 0 to {count - 1}"
-        )
+        asked = "none was named" if index is None else f"image {index} was asked for"
+        raise UsageError(f"{path} holds {count} images and {asked}", remedy=f"choose one from 0 to {count - 1}")
     return index
 
 

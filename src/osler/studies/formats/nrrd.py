@@ -17,6 +17,7 @@ import gzip
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_labels", "sniff"]
+__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
 
 NAME: str = "nrrd"
 SUFFIXES: tuple[str, ...] = (".nrrd", ".nhdr")
@@ -58,6 +59,7 @@ _NAMES = {
     "float64": "double",
 }
 _GZIP_LEVEL = 4
+_MOST_LINES, _LONGEST_LINE = 1_000_000, 2**20
 
 
 def sniff(path: Path) -> bool:
@@ -82,6 +84,21 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
     """Read the frames of a list or time axis; errors as ``read``."""
     with reading(path, "an NRRD file"):
         return _read(path).frames(start, stop, step)
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], Array | None]:
+    """Shape (I, J[, K]) and affine, from the header; the affine is None when the spacing is unknown.
+
+    Raises:
+        StudyError: as ``read``.
+    """
+    with reading(path, "an NRRD file"):
+        with path.open("rb") as file:
+            fields = parse(file, path)
+        sizes = sizes_of(fields, path)
+        axes = axes_of(fields, sizes, path)
+        place = place_of(fields, sizes, axes, path)
+        return tuple(sizes[axis] for axis in axes.spatial), place.affine if place.spacing_known else None
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:
@@ -172,7 +189,7 @@ def _data_files(fields: Mapping[str, str], path: Path) -> list[Path]:
     if "listed files" in fields:
         names = [line.strip() for line in fields["listed files"].splitlines() if line.strip()]
         return [_bytes.beside(path, name) for name in names]
-    pattern = re.fullmatch(r"(\S*%0?\d*d\S*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(\s+\d+)?", entry)
+    pattern = re.fullmatch(r"([^%\s]*%0?\d?d[^%\s]*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(\s+\d+)?", entry)
     if pattern is None:
         return [_bytes.beside(path, entry)]
     first, last, step = (int(pattern[group]) for group in (2, 3, 4))
@@ -198,9 +215,10 @@ def _samples(
     total = int(np.prod(sizes, dtype=object))
     if total % len(files):
         raise Unreadable(f"{path} spreads {total} values over {len(files)} files", remedy="repair the header")
-    count = total // len(files)
-    parts = [_decoded(file, start if file == path else 0, fields, encoding, dtype, count, path) for file in files]
-    return _bytes.to_array(parts[0] if len(parts) == 1 else b"".join(parts), dtype, sizes)
+    count, size = total // len(files), total * dtype.itemsize
+    _bytes.check_size(path, size, sum(file.stat().st_size for file in files), encoding.replace("hex", "text"))
+    parts = (_decoded(file, start if file == path else 0, fields, encoding, dtype, count, path) for file in files)
+    return _bytes.to_array(next(parts) if len(files) == 1 else _bytes.whole(parts, size), dtype, sizes)
 
 
 def _decoded(
@@ -217,11 +235,11 @@ def _decoded(
     stored = file.stat().st_size - start
     with file.open("rb") as stream:
         stream.seek(start)
-        for _ in range(min(int(fields.get("line skip", "0") or 0), 1_000_000)):
-            stream.readline()
+        _skip_lines(stream, int(fields.get("line skip", "0") or 0), path)
         if encoding in ("text", "hex"):
-            return _from_text(stream.read(), encoding, dtype, count, path)
-        _bytes.check_size(path, size, stored, encoding)
+            _bytes.check_size(path, size, stored, "text")
+            return _from_text(_bytes.read_text(stream, count), encoding, dtype, count, path)
+        _bytes.check_size(path, size + max(skip, 0), stored, encoding)
         if encoding == "raw":
             if skip < 0:
                 stream.seek(max(start, file.stat().st_size - size))
@@ -231,6 +249,15 @@ def _decoded(
         if skip < 0:
             raise Unreadable(f"{path} skips bytes from the end of compressed data", remedy="repair the header")
         return _bytes.inflate(stream, size, path, encoding, skip)
+
+
+def _skip_lines(stream: BinaryIO, count: int, path: Path) -> None:
+    for _ in range(min(count, _MOST_LINES)):
+        line = stream.readline(_LONGEST_LINE)
+        if not line:
+            return
+        if len(line) == _LONGEST_LINE:
+            raise Unreadable(f"{path} skips lines that have no end", remedy="repair the header")
 
 
 def _from_text(text: bytes, encoding: str, dtype: np.dtype[np.generic], count: int, path: Path) -> bytes:

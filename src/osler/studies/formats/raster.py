@@ -34,6 +34,9 @@ SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 WRITES: tuple[str, ...] = (".png", ".tif", ".tiff")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_METHODS = {"PNG": "zlib", "JPEG": "jpeg", "MPO": "jpeg", "BMP": "zlib"}  # BMP's run lengths make 255 of 2 bytes
+_END = 2**16  # bytes in which a PNG must say that it ends
+_COPIES = 3  # of its pixels, that are in memory at some time
 
 
 def sniff(path: Path) -> bool:
@@ -186,15 +189,35 @@ def _open_pillow(path: Path) -> Any:
         ) from error
 
 
+def _check_pixels(file: Any, path: Path) -> None:
+    """Before pixels are decoded: that the file can hold them, and is no bomb."""
+    shown = 4 if file.mode == "P" or "transparency" in file.info else len(file.getbands())
+    bits, stored = 1 if file.mode == "1" else 8, path.stat().st_size
+    _bytes.check_size(path, file.width * file.height * bits // 8, stored, _METHODS[file.format])
+    _bytes.check_bomb(path, file.width * file.height * shown * _COPIES, stored)
+
+
 def _count_pillow(path: Path) -> int:
     with _open_pillow(path) as file:
-        return int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1  # MPO: other views, thumbnails
+        return _frames_in(file, path)
+
+
+def _frames_in(file: Any, path: Path) -> int:
+    """Frames of an animated PNG; the other pictures of an MPO are views and thumbnails."""
+    frames = int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1
+    if frames > 1:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _END))
+            if b"IEND" not in stream.read():  # its first frames could be read
+                raise Unreadable(f"{path} is cut off: its end is not there", remedy="copy or export it again")
+    return frames
 
 
 def _decode_pillow(path: Path, index: int | None, *, labels: bool) -> Array:
     with _open_pillow(path) as file:
-        frames = int(getattr(file, "n_frames", 1)) if file.format == "PNG" else 1
+        frames = _frames_in(file, path)
         place = _choice(path, frames, index, "frames (an animation)")
+        _check_pixels(file, path)
         if place:
             file.seek(place)
         file.load()

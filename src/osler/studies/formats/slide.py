@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from osler.errors import Unreadable, Unsuitable, UsageError
-from osler.studies.formats._tiff import open_whole
+from osler.studies.formats._tiff import check_segments, open_whole
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
 from osler.studies.geometry import PICTURE_AFFINE, Array
 from osler.studies.image import Image, Source
@@ -182,9 +182,7 @@ def read_labels(path: Path, *, key: str | None = None, index: int | None = None)
 
 
 def _is_pyramid(path: Path) -> bool:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with open_whole(path) as file:
         page: Any = file.pages[0]
         if not page.is_tiled:
             return False
@@ -260,6 +258,7 @@ def _plane(page: Any, box: tuple[int, int, int, int], path: Path) -> Array:
     """(height, width, samples) of one page, decoding only the tiles (or strips) that the box touches."""
     y, x, height, width = box
     key = page.keyframe
+    check_segments(key, path)
     separate = key.planarconfig == 2 and key.samplesperpixel > 1
     planes = key.samplesperpixel if separate else 1
     out = np.full((planes, height, width, key.samplesperpixel // planes), key.nodata, key.dtype)

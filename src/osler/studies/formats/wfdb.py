@@ -29,11 +29,23 @@ from osler.studies.formats.base import has_suffix, reading
 from osler.studies.geometry import Array
 from osler.studies.study import Signal
 
-__all__ = ["NAME", "SUFFIXES", "Annotations", "read_annotations", "read_signals", "sniff"]
+__all__ = [
+    "NAME",
+    "SUFFIXES",
+    "Annotations",
+    "rate_of",
+    "read_annotations",
+    "read_facts",
+    "read_signals",
+    "segments_of",
+    "sniff",
+]
 
 NAME: str = "wfdb"
 SUFFIXES: tuple[str, ...] = (".hea",)
 _MOST_SAMPLES = 250_000_000  # 1 GB as float32
+_MOST_UNSTORED = 100_000_000  # three days of three leads at 128 Hz
+_MOST_NOTES = 2**23  # bytes, two for each: several million beats, a month
 _SYMBOLS = ' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r'  # by code, from 0; blank: not in use
 _SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
 
@@ -72,6 +84,44 @@ def read_signals(path: Path) -> Mapping[str, Signal]:
         return grouped(leads)
 
 
+def rate_of(path: str | Path) -> float:
+    """The frames per second that annotations count in.
+
+    Raises:
+        Unreadable: when the header is damaged.
+    """
+    path = Path(path)
+    with reading(path, "a WFDB record"):
+        return parse(path).rate_hz
+
+
+def read_facts(path: str | Path) -> tuple[tuple[str, ...], tuple[float, ...], float]:
+    """Leads, their rates (each once, Hz) and the length in seconds (0 when the header does not say), without samples.
+
+    Raises:
+        Unreadable: when the header, or that of a segment, is damaged or not there.
+    """
+    path = Path(path)
+    with reading(path, "a WFDB record"):
+        header = parse(path)
+        parts = [header] if not header.segments else [parse(_bytes.beside(path, one.name)) for one in segments_of(path)]
+    channels = [(one.name, part.rate_hz * one.per_frame) for part in parts for one in part.channels]
+    samples = header.samples or sum(length for _, length in header.segments)
+    leads = tuple(dict.fromkeys(name for name, _ in channels))
+    return leads, tuple(sorted({rate for _, rate in channels})), samples / header.rate_hz
+
+
+def segments_of(path: str | Path) -> tuple[Path, ...]:
+    """The headers that a record of several segments is made of; none for any other, and for a damaged one."""
+    path = Path(path)
+    try:
+        with reading(path, "a WFDB record"):
+            names = [name for name, _ in parse(path).segments if name != "~"]
+    except Unreadable:
+        return ()
+    return tuple(path.with_name(f"{name}.hea") for name in names)
+
+
 def read_annotations(path: str | Path) -> Annotations:
     """Read an annotation file in MIT format (``.atr`` and the like).
 
@@ -80,6 +130,8 @@ def read_annotations(path: str | Path) -> Annotations:
     """
     path = Path(path)
     with reading(path, "WFDB annotations"):
+        if path.stat().st_size > _MOST_NOTES:
+            raise Unreadable(f"{path} is too long for annotations", remedy="give the .atr file of a record")
         return _annotations(path.read_bytes(), path)
 
 
@@ -96,7 +148,8 @@ def _leads(header: Header, path: Path) -> list[Lead]:
 def _file_samples(name: str, channels: list[Channel], header: Header, path: Path) -> list[Array]:
     """Whole numbers of each channel of one signal file."""
     if name == "~":
-        return [np.full((header.samples or 0) * one.per_frame, INVALID["16"]) for one in channels]
+        _check_count(sum((header.samples or 0) * one.per_frame for one in channels), path)
+        return [np.full((header.samples or 0) * one.per_frame, INVALID["16"], np.int32) for one in channels]
     form, offset, per_frame = channels[0].format, channels[0].offset, sum(one.per_frame for one in channels)
     if any(one.format != form for one in channels):
         raise Unreadable(f"{path} mixes formats within {name}", remedy="convert the record with xform")
@@ -121,6 +174,14 @@ def _file_samples(name: str, channels: list[Channel], header: Header, path: Path
     return parts
 
 
+def _check_count(unstored: int, path: Path) -> None:
+    """Gaps take memory and no place on the disk."""
+    if unstored > _MOST_UNSTORED:
+        raise Unsuitable(
+            f"{path} belongs to a record of {unstored:,} samples with its gaps", remedy="give its segments one by one"
+        )
+
+
 def _verify(channel: Channel, values: Array, path: Path) -> None:
     if channel.checksum is None or (int(values.sum()) - channel.checksum) % 65536 == 0:
         return
@@ -136,7 +197,8 @@ def _physical(channel: Channel, values: Array, rate_hz: float) -> Lead:
     if invalid is not None:
         samples[values == invalid] = np.nan
     if channel.skew:
-        samples = np.concatenate([samples[channel.skew :], np.full(channel.skew, np.nan, np.float32)])[: len(samples)]
+        skew = min(channel.skew, len(samples))
+        samples = np.concatenate([samples[skew:], np.full(skew, np.nan, np.float32)])
     return Lead(channel.name, samples, rate_hz * channel.per_frame, unit)
 
 
@@ -168,9 +230,10 @@ def _place(
                 remedy="copy the whole record again",
             )
         key = (lead.name, lead.unit, lead.rate_hz)
-        if total * times > _MOST_SAMPLES:
-            raise Unsuitable(f"{path} belongs to a record of {total * times:,} samples", remedy="give its segments")
-        whole = found.setdefault(key, np.full(total * times, np.nan, np.float32))
+        if key not in found:
+            _check_count(sum(map(len, found.values())) + total * times, path)
+            found[key] = np.full(total * times, np.nan, np.float32)
+        whole = found[key]
         whole[start * times : (start + length) * times] = lead.samples
 
 

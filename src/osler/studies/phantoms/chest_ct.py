@@ -11,7 +11,7 @@ than a nodule does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ __all__ = [
     "ChestPhantom",
     "Scanner",
     "doubling_days",
+    "draw_dataset",
     "make",
     "write_dataset",
     "write_study",
@@ -217,9 +218,9 @@ def write_dataset(
     faults: Faults = NO_FAULTS,
     times: int = 1,
     each: Callable[[], object] = nothing,
-) -> tuple[ChestPhantom, ...]:
+) -> None:
     """Write a labelled dataset: ``manifest.csv``, ``labels.json``, ``truth.json``, ``studies/<name>/*.dcm``,
-    ``masks/<name>.nii.gz``.
+    ``masks/<name>.nii.gz``. Examinations are written as they are drawn, so that memory does not grow with ``cases``.
 
     Half of the cases (rounded up) have one to four nodules. The manifest has the columns image, mask, label,
     patient, scanner, nodules and largest_mm; ``task`` says whether masks or labels are learnt.
@@ -239,23 +240,30 @@ def write_dataset(
         StorageError: when it cannot be written.
     """
     folder = empty_folder(folder)
+    rows, truth = [], {}
+    for done, (name, phantom) in enumerate(draw_dataset(cases, seed, size=size, faults=faults, times=times), 1):
+        number = phantom.seed + 1
+        _write_series(phantom, empty_folder(folder / "studies" / name), number)
+        put_bytes(folder / "masks" / f"{name}.nii.gz", encode(phantom.mask, ".nii.gz"))
+        rows.append(_row(name, phantom, number, times > 1))
+        truth[name] = _truth(phantom, faults)
+        if done % times == 0:
+            each()
+    write_answers(folder, "chest-ct", seed, rows=rows, truth=truth, labels=LABELS)
+
+
+def draw_dataset(
+    cases: int, seed: int, *, size: tuple[int, int, int] = SIZE, faults: Faults = NO_FAULTS, times: int = 1
+) -> Iterator[tuple[str, ChestPhantom]]:
+    """The examinations that ``write_dataset`` writes, by name, drawn one after another as they are asked for."""
     rng = np.random.default_rng([seed, cases])
     with_nodules = set(rng.permutation(cases)[: (cases + 1) // 2].tolist())
     counts = [int(rng.integers(1, _MOST_NODULES + 1)) if n in with_nodules else 0 for n in range(cases)]
-    phantoms, rows, truth = [], [], {}
     for n, count in enumerate(counts):
         for visit in range(times):
-            own, machine = case_seed(seed, n), int(rng.integers(len(SCANNERS)))
-            phantom = make(own, size=size, nodules=count, scanner=machine, faults=faults, day=visit * _INTERVAL)
+            own, machine, day = case_seed(seed, n), int(rng.integers(len(SCANNERS))), visit * _INTERVAL
             name = f"chest-{n + 1:03d}" + (f"-{visit + 1}" if times > 1 else "")
-            _write_series(phantom, empty_folder(folder / "studies" / name), own + 1)
-            put_bytes(folder / "masks" / f"{name}.nii.gz", encode(phantom.mask, ".nii.gz"))
-            phantoms.append(phantom)
-            rows.append(_row(name, phantom, own + 1, times > 1))
-            truth[name] = _truth(phantom, faults)
-        each()
-    write_answers(folder, "chest-ct", seed, rows=rows, truth=truth, labels=LABELS)
-    return tuple(phantoms)
+            yield name, make(own, size=size, nodules=count, scanner=machine, faults=faults, day=day)
 
 
 def _row(name: str, phantom: ChestPhantom, number: int, serial: bool) -> dict[str, str]:

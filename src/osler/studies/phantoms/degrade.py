@@ -29,7 +29,14 @@ __all__ = [
     "rician",
 ]
 
-WATER = 0.0193  # mm⁻¹ at 70 keV, between NIST's 0.2059 cm²/g at 60 keV and 0.1837 at 80 keV
+WATER = 0.0193
+"""mm⁻¹: attenuation of water (1 g/cm³) at 70 keV.
+
+NIST's XCOM gives 0.1929 cm²/g at 70 keV; NIST's table of X-ray mass attenuation coefficients, which has no line for it,
+0.2059 at 60 keV and 0.1837 at 80 keV (https://physics.nist.gov/PhysRefData/XrayMassCoef/ComTab/water.html; both were
+read in copies within public source code, as that page itself could not be opened). The package xraydb, which computes
+after Elam et al., gives 0.1929 too.
+"""
 _PHOTONS = 40_000.0  # counted per detector element and angle at full dose; a round number of a diagnostic CT's order
 
 

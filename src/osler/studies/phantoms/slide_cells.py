@@ -5,8 +5,13 @@
 
 The two types are those that a pathologist counts in a tumour: its epithelial cells (large oval nuclei, pale with a dark
 rim and a nucleolus, side by side in glands) and lymphocytes (small round dark nuclei, in swarms between the glands).
-Colour is made as on glass: each stain absorbs by its amount (Beer-Lambert), with the absorbances of haematoxylin and
-eosin that Ruifrok and Johnston measured (Anal Quant Cytol Histol 2001). Nuclei do not overlap.
+Colour is made as on glass: each stain absorbs by its amount (Beer-Lambert), with absorbances of haematoxylin and eosin
+after Ruifrok and Johnston (Anal Quant Cytol Histol 23: 291, 2001). Nuclei do not overlap.
+
+Their paper was not at hand. The absorbances are those that the ImageJ plug-in Colour Deconvolution ("H&E DAB", from a
+macro of Ruifrok's: https://blog.bham.ac.uk/intellimic/g-landini-software/colour-deconvolution/) has to three digits, as
+KNIME's port of it lists them; scikit-image has the same to two, "from original Ruifrok's paper"
+(``skimage.color.rgb_from_hed``), which is what the test compares with.
 """
 
 from __future__ import annotations
@@ -24,12 +29,24 @@ from osler.studies.image import Image
 from osler.studies.phantoms.files import case_seed, csv_text, empty_folder, nothing, put_text, write_answers
 from osler.studies.phantoms.slide_files import write_mask, write_slide
 
-__all__ = ["LABELS", "LYMPHOCYTE", "SCANNERS", "TUMOUR", "Cell", "Scanner", "SlidePhantom", "make", "write_dataset"]
+__all__ = [
+    "EOSIN",
+    "HAEMATOXYLIN",
+    "LABELS",
+    "LYMPHOCYTE",
+    "SCANNERS",
+    "TUMOUR",
+    "Cell",
+    "Scanner",
+    "SlidePhantom",
+    "make",
+    "write_dataset",
+]
 
 TUMOUR, LYMPHOCYTE = 1, 2
 LABELS = {TUMOUR: "tumour cell", LYMPHOCYTE: "lymphocyte"}
-_HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])  # absorbance of red, green, blue
-_EOSIN = np.array([0.072, 0.990, 0.105])
+HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])  # absorbance of red, green, blue
+EOSIN = np.array([0.072, 0.990, 0.105])
 _APART = {TUMOUR: 11.2, LYMPHOCYTE: 7.2}  # µm from middle to middle, so that nuclei of a type do not touch
 _BETWEEN = 9.2  # µm from middle to middle of two types
 _SMALLEST = 256
@@ -260,7 +277,7 @@ def _scan(rng: np.random.Generator, blue: Array, pink: Array, machine: Scanner) 
     """Amounts of stains (I, J) to colours (I, J, 3), uint8."""
     from scipy.ndimage import gaussian_filter
 
-    absorbed = (blue * machine.haematoxylin)[..., None] * _HAEMATOXYLIN + (pink * machine.eosin)[..., None] * _EOSIN
+    absorbed = (blue * machine.haematoxylin)[..., None] * HAEMATOXYLIN + (pink * machine.eosin)[..., None] * EOSIN
     passed = np.asarray(machine.light) * 10 ** -np.maximum(absorbed, 0)
     blurred = gaussian_filter(passed, (machine.blur / machine.pixel,) * 2 + (0,))
     noisy = np.rint(blurred + rng.normal(0, machine.noise, blurred.shape))

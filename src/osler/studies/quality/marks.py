@@ -12,6 +12,8 @@ _CHROMA = 0.2
 """Difference between the colours of a pixel, as a share of the picture's range, from which it is coloured."""
 _MOST = 0.1
 """A picture with a larger share of coloured pixels is one in colour."""
+_GREY = 0.06
+"""Nine tenths of the other pixels are greyer than this; a photograph's or a stained slide's are not (0.15 and more)."""
 _FEWEST = 6
 _NEAR = 9
 """Coloured pixels this far apart belong to one mark."""
@@ -33,7 +35,7 @@ def find_marks(image: Image) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     span = float(array.max()) - float(array.min())
     chroma = array.max(axis=0).astype(np.float32) - array.min(axis=0)
     coloured = chroma > _CHROMA * span
-    if not 0 < coloured.mean() <= _MOST:
+    if not 0 < coloured.mean() <= _MOST or np.percentile(chroma[~coloured], 90) > _GREY * span:
         return []
     numbers, count = label(moving_extreme(coloured.astype(np.uint8), _NEAR, np.maximum))
     sizes = np.bincount(numbers[coloured], minlength=count + 1)[1:]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 from pathlib import Path
-from typing import Any
 
 from osler.errors import Unreadable
-from osler.studies.formats.base import has_suffix, reading
+from osler.studies.formats._dicom_header import read_dataset
+from osler.studies.formats.base import reading
 
 __all__ = ["TAGS", "read_tags"]
 
@@ -41,14 +41,11 @@ def read_tags(path: Path) -> dict[str, str]:
     Raises:
         Unreadable: when it is not DICOM.
     """
-    import pydicom
-
-    file = path if path.is_file() else next((f for f in sorted(path.iterdir()) if _may_be_dicom(f)), None)
+    file = path if not path.is_dir() else next((f for f in sorted(path.iterdir()) if _may_be_dicom(f)), None)
     if file is None:
         raise Unreadable(f"{path} holds no file", remedy="name a DICOM file or the folder of a series")
     with reading(file, "a DICOM file"):
-        wanted: Any = [*TAGS, *_DIGESTED]
-        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted, force=has_suffix(file, (".dcm",)))
+        data = read_dataset(file, pixels=False)
         values = {name: str(data.get(keyword, "") or "").strip() for keyword, name in TAGS.items()}
         values |= {n: v for k, n in TAGS.items() if n == "side" and (v := str(data.get(k, "") or "").strip())}
         whose = {name: str(data.get(keyword, "") or "").strip() for keyword, name in _DIGESTED.items()}

@@ -1,0 +1,66 @@
+"""Blending slab by slab against the plain way over the whole study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osler.inference.slabs import blend
+from osler.inference.windows import sliding
+
+PATCH = (16, 12, 20)
+WEIGHTS = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+PLACE = np.random.default_rng(1).normal(size=(5, *PATCH)).astype(np.float32)
+
+
+class Study:
+    """An array as ``SlabSource`` gives it; planes may not be asked for that lie before those of the last call."""
+
+    def __init__(self, array, axis, backwards):
+        self._array = np.flip(array, axis + 1) if backwards else array
+        self.axis, self.reversed, self.shape, self._last = axis, backwards, array.shape[1:], 0
+
+    def read(self, start, stop):
+        assert start >= self._last
+        self._last = start
+        return np.take(self._array, range(start, stop), axis=self.axis + 1)
+
+
+def network(windows):
+    """An answer that depends on where in the window a voxel lies, as a network's does near its borders."""
+    return np.einsum("fc,bcxyz->bfxyz", WEIGHTS, windows) * PLACE
+
+
+def joined(array, axis, backwards, **options):
+    values, planes = [], 0
+    for slab in blend(Study(array, axis, backwards), PATCH, network, **options):
+        assert slab.start == planes
+        planes += slab.values.shape[axis + 1]
+        values.append(slab.values.copy())
+    whole = np.concatenate(values, axis=axis + 1)
+    return np.flip(whole, axis + 1) if backwards else whole
+
+
+@pytest.mark.parametrize("shape", [(40, 30, 50), (16, 12, 20), (7, 30, 15), (33, 12, 61), (41, 5, 20), (17, 13, 21)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_slabs_are_the_whole_study_blended(shape, axis, backwards):
+    array = np.random.default_rng(2).normal(size=(2, *shape)).astype(np.float32)
+    plain = sliding(array, PATCH, network, overlap=0.5, batch=3)
+    np.testing.assert_allclose(joined(array, axis, backwards, overlap=0.5, batch=2), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.8])
+def test_any_overlap_gives_the_same_as_the_plain_way(overlap):
+    array = np.random.default_rng(3).normal(size=(2, 37, 29, 45)).astype(np.float32)
+    plain = sliding(array, PATCH, network, overlap=overlap)
+    np.testing.assert_allclose(joined(array, 2, False, overlap=overlap), plain, atol=1e-5)
+
+
+def test_a_slab_leaves_as_soon_as_no_window_touches_it():
+    study = Study(np.zeros((2, 16, 12, 200), np.float32), 2, False)
+    read = []
+    for slab in blend(study, PATCH, network):
+        read.append(study._last + PATCH[2] - slab.start)  # planes that were read beyond the slab's first
+    assert len(read) > 10
+    assert max(read) <= 2 * PATCH[2]

@@ -27,17 +27,47 @@ __all__ = ["DICOM", "RTSTRUCT", "SEG"]
 
 # Of pydicom's own test files (MIT): syntaxes, colours, multi-frame and what is none.
 _OF_PYDICOM = (
-    "MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm",
-    "MR_small_jpeg_ls_lossless.dcm", "image_dfl.dcm", "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_rle_2frame.dcm", "JPGExtended.dcm",
-    "SC_rgb_small_odd.dcm", "rtdose.dcm", "693_J2KI.dcm", "ExplVR_LitEndNoMeta.dcm", "UN_sequence.dcm", "test-SR.dcm",
-    "JPEGLSNearLossless_16.dcm", "SC_rgb_dcmtk_+eb+cy+n1.dcm", "MR_small_expb.dcm",
-)  # fmt: skip
+    "MR_small.dcm",
+    "MR_small_implicit.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "image_dfl.dcm",
+    "SC_rgb_jpeg_gdcm.dcm",
+    "SC_rgb_rle_2frame.dcm",
+    "JPGExtended.dcm",
+    "SC_rgb_small_odd.dcm",
+    "rtdose.dcm",
+    "693_J2KI.dcm",
+    "ExplVR_LitEndNoMeta.dcm",
+    "UN_sequence.dcm",
+    "test-SR.dcm",
+    "JPEGLSNearLossless_16.dcm",
+    "SC_rgb_dcmtk_+eb+cy+n1.dcm",
+    "MR_small_expb.dcm",
+)
 _SYNTAXES = (
-    "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
-    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.110",
-    "1.2.840.10008.1.2.8.1", "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94", "1.2.3", "x", "",
-)  # fmt: skip
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.57",
+    "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.201",
+    "1.2.840.10008.1.2.4.110",
+    "1.2.840.10008.1.2.8.1",
+    "1.2.840.10008.1.2.4.102",
+    "1.2.840.10008.1.2.4.94",
+    "1.2.3",
+    "x",
+    "",
+)
 
 
 def _dicom_seeds(folder: Path) -> Sequence[Path]:
@@ -407,12 +437,15 @@ def _encapsulated(data: Any, rng: Random) -> str:
 
     pixels = bytes(data.PixelData)
     ways = (
-        b"", pixels[: len(pixels) // 2], b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + pixels, b"\xfe\xff\xdd\xe0" + bytes(4),
+        b"",
+        pixels[: len(pixels) // 2],
+        b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + pixels,
+        b"\xfe\xff\xdd\xe0" + bytes(4),
         encapsulate([rng.randbytes(40)] * rng.choice((1, 3, 1000)), has_bot=rng.random() < 0.5),
         encapsulate([b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\xff\xff\xff\x01\x01\x11\x00\xff\xd9"]),
         encapsulate([_j2k_of_size(rng.choice((65535, 2**31 - 1)))]),
         encapsulate([zeros("deflate", 1 << 28)]),
-    )  # fmt: skip
+    )
     data.PixelData = rng.choice(ways)
     data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
     data.file_meta.TransferSyntaxUID = rng.choice(_SYNTAXES[4:14])

@@ -14,6 +14,19 @@ __all__ = ["TARGETS"]
 TARGETS: dict[str, Target] = {
     one.name: one
     for one in (
-        NIFTI, NRRD, METAIMAGE, SLIDE, RASTER, NPZ, CLIP, DICOM, SEG, RTSTRUCT, WFDB, EDF, STUDIES, LAYOUTS,
+        NIFTI,
+        NRRD,
+        METAIMAGE,
+        SLIDE,
+        RASTER,
+        NPZ,
+        CLIP,
+        DICOM,
+        SEG,
+        RTSTRUCT,
+        WFDB,
+        EDF,
+        STUDIES,
+        LAYOUTS,
     )
-}  # fmt: skip
+}

@@ -8,7 +8,7 @@ Inputs are read in a child process (``fuzz_child``) that is watched from here. W
 - Memory: 1 GiB of resident memory, the peak of each input as the kernel counts it (VmHWM, reset before each), and while
   it runs that of the child with its decoding processes. Not RLIMIT_AS: address space counts stacks of threads, arenas
   and files that are mapped, which nothing fills, and a limit there turns a greedy reader into a ``MemoryError``, which
-  looks like a refusal. It is set to 4 GiB above the start only so that absurd reservations fail, and these are failures.
+  looks like a refusal. It is set to 4 GiB above the start so that absurd reservations fail, and these are failures.
 
 A child that crashes, hangs or eats memory is replaced by one that goes on with the next input.
 """
@@ -16,6 +16,7 @@ A child that crashes, hangs or eats memory is replaced by one that goes on with 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import selectors
@@ -205,10 +206,8 @@ class _Child:
         return f"hangs: more than {spent:.1f} s" if spent > limit else ""
 
     def _end(self) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()

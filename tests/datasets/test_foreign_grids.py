@@ -10,11 +10,12 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.transform import resize
 
 from learning_plans import small_plan
-from osler.datasets.intensities import limits
+from osler.datasets.intensities import limits_of
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.plan import GridPlan, NormalisationPlan, Plan, RegionPlan
 from osler.datasets.plan_checks import check_plan_fields
 from osler.datasets.preparation import prepare, prepare_mask, restore, restore_labels, trace_of
+from osler.datasets.slabs import SlabSource, fits
 from osler.errors import GeometryError, PlanError, Unsuitable
 from osler.studies.image import Image
 from osler.studies.resample import resample
@@ -152,11 +153,12 @@ def test_a_range_becomes_zero_to_one() -> None:
 
 
 def test_limits_from_all_voxels_leave_none_out() -> None:
-    values = np.zeros(1 << 23, np.float32)
-    values[1], values[5] = -3, 9  # every second voxel would miss both
-    low, high, mean, _ = limits(values, ALL)
-    assert (low, high) == (-3, 9)
-    assert mean == pytest.approx(6 / values.size)
+    values = np.zeros((1, 2048, 4096), np.float32)
+    values[0, 1, 1], values[0, 5, 3] = -3, 9  # every second voxel would miss both
+    found = limits_of(values, ALL, 1, "image")
+    assert (found.low, found.high) == (-3, 9)
+    assert found.mean == pytest.approx(6 / values.size)
+    assert found.std == pytest.approx(values.std(dtype=np.float64))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -189,6 +191,48 @@ def test_regions_are_written_one_over_the_other() -> None:
     np.testing.assert_array_equal(restore_labels(answer, trace, LABELS, regions=regions), expected)
     with pytest.raises(PlanError, match="3 channels do not fit 2 regions"):
         restore_labels(np.zeros((3, 10, 9, 8)), trace, LABELS, regions=regions)
+
+
+def in_slabs(images: list[Image], plan: Plan, step: int) -> np.ndarray:
+    source = SlabSource(images, plan)
+    size = source.shape[source.axis]
+    slabs = [source.read(start, min(start + step, size)) for start in range(0, size, step)]
+    source.check()
+    whole = np.concatenate(slabs, axis=source.axis + 1)
+    return np.flip(whole, source.axis + 1) if source.reversed else whole
+
+
+@pytest.mark.parametrize("orientation", [None, "LPS", "SRA"])
+@pytest.mark.parametrize(
+    ("spacing", "plan"),
+    [
+        ((1.0, 1.0, 1.0), grid((1.3, 0.8, 1.1), crop="nonzero", resampling="plain")),
+        ((1.0, 1.0, 5.0), grid((1.3, 0.8, 3.0), crop="nonzero")),
+        ((5.0, 1.0, 1.0), grid((3.0, 0.8, 1.2), crop="nonzero")),
+        ((1.0, 4.0, 1.0), grid((0.7, 1.0, 1.2), crop="nonzero", kept_axes=(1,))),
+        ((1.0, 1.0, 1.0), grid((1.0, 1.0, 1.0), crop="nonzero")),
+    ],
+)
+@pytest.mark.parametrize("step", [3, 100])
+def test_slabs_are_the_whole_study_on_such_grids_too(
+    orientation: str | None, spacing: Any, plan: GridPlan, step: int
+) -> None:
+    array = 40 + lumps((1, 17, 15, 19))
+    array[:, :3] = array[:, :, 11:] = array[:, :, :, :4] = 0
+    images = [Image(array, spaced(*spacing)), Image(np.roll(array, 1, axis=1) * 3, spaced(*spacing))]
+    turned = a_plan(plan.model_copy(update={"orientation": orientation}), channels=("a", "b"))
+    whole = prepare(images, turned)
+    assert fits(whole.trace, turned)
+    np.testing.assert_allclose(in_slabs(images, turned, step), whole.array, atol=2e-5)
+
+
+def test_what_needs_the_whole_study_does_not_go_in_slabs() -> None:
+    image = Image(lumps((1, 9, 9, 9)), spaced(1, 1, 4))
+    masked = NormalisationPlan(kind="image", low=0, high=100, over="nonzero")
+    plan = a_plan(grid(), how=masked)
+    assert not fits(trace_of(image, plan.grid), plan)
+    flipped = a_plan(grid((1.0, 1.0, 2.0), orientation="RAI"))  # the nearer of two is another one from the other end
+    assert not fits(trace_of(image, flipped.grid), flipped)
 
 
 def test_an_order_is_needed_for_each_axis() -> None:

@@ -24,6 +24,7 @@ from osler.errors import ModelError, OutputExists, PathNotFound, Unknown, UsageE
 from osler.inference.predictor import Predictor
 from osler.models.folder import Model
 from osler.studies.discovery import find_studies
+from osler.studies.image import Image
 from osler.workflows.convert import convert
 from osler.workflows.evaluate import evaluate
 from osler.workflows.predict import predict, read_channels
@@ -31,6 +32,7 @@ from osler.workflows.verify import verify
 
 KINDS = sorted(path.stem for path in (Path(__file__).parent / "data" / "nnunet").glob("*.zip"))
 STEP = 1 / 65535  # of the reference's probabilities
+SLABS = ("ct-anisotropic", "old-plans", "slices-2d")
 
 
 def unpack(kind: str, folder: Path) -> Path:
@@ -42,10 +44,14 @@ def trained_in(folder: Path) -> Path:
     return next(folder.glob("nnUNetTrainer__*"))
 
 
+def images_in(folder: Path, model: Model) -> list[Image]:
+    (found,) = find_studies(sorted(path for path in folder.iterdir() if path.name.startswith("image")))
+    return read_channels(found, model.plan)
+
+
 def answer_of(model: Model, folder: Path, *, mirror: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Labels (I, J[, K]) and probabilities (O, ...) on the study's own grid."""
-    (found,) = find_studies(sorted(path for path in folder.iterdir() if path.name.startswith("image")))
-    prepared = prepare(read_channels(found, model.plan), model.plan)
+    prepared = prepare(images_in(folder, model), model.plan)
     with Predictor(model, mirror=mirror) as predictor:
         answer = predictor.predict(prepared)
     regions = model.plan.regions
@@ -71,6 +77,11 @@ def test_labels_and_probabilities_are_nnunets_own(kind: str, tmp_path: Path) -> 
     expected, expected_probabilities = reference_of(folder, converted.model.plan.dimensions)
     np.testing.assert_array_equal(labels, expected)
     np.testing.assert_allclose(probabilities, expected_probabilities, atol=5e-5)
+    with Predictor(converted.model) as predictor:  # slab by slab, where the study goes that way
+        images = images_in(folder, converted.model)
+        assert predictor.takes_slabs(images) == (kind in SLABS)
+        if kind in SLABS:
+            np.testing.assert_array_equal(predictor.label(images)[1].mask, expected)
     assert len(np.unique(labels)) >= 3
     assert all(one.same_answer > 0.999 for one in converted.parity)
 

@@ -121,7 +121,7 @@ class SlabSource:
         parts = []
         done = low
         if self._kept is not None:
-            done = self._first + self._kept.shape[self.axis + 1]
+            done = max(low, self._first + self._kept.shape[self.axis + 1])  # thinning out leaves planes unread
             keep = [slice(None)] * 4
             keep[self.axis + 1] = slice(low - self._first, None)
             parts.append(self._kept[tuple(keep)])

@@ -50,8 +50,11 @@ class AxisMap:
         self._weights = weights.astype(np.float32)
         taps = weights.shape[1]
         used = weights != 0
-        self._low = np.maximum(first + used.argmax(axis=1), 0)
-        self._high = np.minimum(first + taps - used[:, ::-1].argmax(axis=1), before)
+        low = np.maximum(first + used.argmax(axis=1), 0)
+        high = np.minimum(first + taps - used[:, ::-1].argmax(axis=1), before)
+        # Weights that are left out would let a later output need an earlier input: whoever reads on has dropped it.
+        self._low = np.minimum.accumulate(low[::-1])[::-1]
+        self._high = np.maximum.accumulate(high)
         self._first = first
         self._blocks = [(o, min(o + _BLOCK, self.size)) for o in range(0, self.size, _BLOCK)]
         self._matrices = [self.matrix(*block) for block in self._blocks]

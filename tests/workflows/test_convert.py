@@ -106,6 +106,9 @@ def test_the_real_model_answers_as_nnunet_did(shared: Path, tmp_path: Path) -> N
         expected = np.asarray(nibabel.load(truth).dataobj)
         foreground = (labels > 0) | (expected > 0)
         assert (labels == expected)[foreground].mean() >= 0.995
+        with Predictor(model) as predictor:
+            by_slabs = predictor.label(images_in(tmp_path / truth.stem, model))[1].mask
+        assert (by_slabs == expected)[foreground].mean() >= 0.995
         stored = truth.with_name(truth.name.replace(".nii.gz", ".npz"))
         if stored.is_file():
             reference = np.load(stored)

@@ -137,7 +137,7 @@ class Labeller:
 
     def _planes(self, slab: Slab, along: _Range) -> Array:
         """(I, J, planes) oriented as the source."""
-        shape = list(self._trace.oriented_shape)
+        shape = list(self._trace.kept_shape)
         shape[self.axis] = along.source.stop - along.source.start
         labels = np.zeros(shape, np.uint8 if len(self.tally.won) <= 256 else np.uint16)
         first, second = (tiles for n, tiles in enumerate(self._tiles) if n != self.axis)

@@ -1,9 +1,8 @@
-"""DICOM images, segmentations and structure sets: seeds, and damage to elements, sequences, syntaxes and frames."""
+"""DICOM images, labels and waveforms: damage to elements, sequences, syntaxes and frames."""
 
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,166 +11,31 @@ from typing import Any
 
 import numpy as np
 from fuzz_damage import NASTY_FLOATS, NASTY_INTS, Damage, nasty_text, zeros
-from fuzz_judge import PLANTED, Call
+from fuzz_dicom_seeds import dicom_seeds, rtstruct_seeds, seg_seeds, waveform_seeds
+from fuzz_judge import Call
 from fuzz_targets import Target, image_calls
 
 from osler.studies.formats import read_image, read_labels
 from osler.studies.image import Image
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "studies")]
-from dicom_samples import make_slice, save  # noqa: E402
+__all__ = ["DICOM", "RTSTRUCT", "SEG", "WAVEFORM"]
 
-from dicom_label_samples import write_rtstruct, write_seg, write_series  # noqa: E402
-
-__all__ = ["DICOM", "RTSTRUCT", "SEG"]
-
-# Of pydicom's own test files (MIT): syntaxes, colours, multi-frame and what is none.
-_OF_PYDICOM = (
-    "MR_small.dcm",
-    "MR_small_implicit.dcm",
-    "MR_small_bigendian.dcm",
-    "MR_small_RLE.dcm",
-    "MR_small_jp2klossless.dcm",
-    "MR_small_jpeg_ls_lossless.dcm",
-    "image_dfl.dcm",
-    "SC_rgb_jpeg_gdcm.dcm",
-    "SC_rgb_rle_2frame.dcm",
-    "JPGExtended.dcm",
-    "SC_rgb_small_odd.dcm",
-    "rtdose.dcm",
-    "693_J2KI.dcm",
-    "ExplVR_LitEndNoMeta.dcm",
-    "UN_sequence.dcm",
-    "test-SR.dcm",
-    "JPEGLSNearLossless_16.dcm",
-    "SC_rgb_dcmtk_+eb+cy+n1.dcm",
-    "MR_small_expb.dcm",
-)
 _SYNTAXES = (
-    "1.2.840.10008.1.2",
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2.2",
-    "1.2.840.10008.1.2.1.99",
-    "1.2.840.10008.1.2.5",
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.110",
-    "1.2.840.10008.1.2.8.1",
-    "1.2.840.10008.1.2.4.102",
-    "1.2.840.10008.1.2.4.94",
-    "1.2.3",
-    "x",
-    "",
-)
+    "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.110",
+    "1.2.840.10008.1.2.8.1", "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94", "1.2.3", "x", "",
+)  # fmt: skip
 
 
-def _dicom_seeds(folder: Path) -> Sequence[Path]:
-    from pydicom.data import get_testdata_file
+def _waveform_calls(path: Path) -> Iterator[tuple[str, Call]]:
+    from osler.studies.formats import dicom_waveform, read_signals
 
-    paths: list[Path] = []
-    rng = np.random.default_rng(0)
-    for n in range(3):
-        data = make_slice(rng.integers(0, 99, (5, 6)).astype(np.int16), (0, 0, 2.0 * n), PatientName=PLANTED)
-        save(data, folder / "series" / f"{n}.dcm")
-    paths.append(folder / "series")
-    paths.append(save(_enhanced(), folder / "enhanced" / "a.dcm"))
-    paths.append(save(_with_tables(), folder / "tables" / "a.dcm"))
-    paths.append(save(_film(), folder / "film" / "a.dcm"))
-    for name in _OF_PYDICOM:
-        source = get_testdata_file(name, download=False)
-        if source is not None:
-            target = folder / name.replace(".dcm", "") / "a.dcm"
-            target.parent.mkdir(parents=True)
-            target.write_bytes(Path(str(source)).read_bytes())
-            paths.append(target)
-    return paths
-
-
-def _item(**attributes: Any) -> Any:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    for keyword, value in attributes.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def _enhanced() -> Any:
-    """A multi-frame file with functional groups."""
-    pixels = np.arange(3 * 5 * 6, dtype=np.uint16).reshape(3, 5, 6)
-    data = make_slice(pixels, None, PatientName=PLANTED, NumberOfFrames=3, SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1")
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
-    shared = _item(
-        PixelMeasuresSequence=[_item(PixelSpacing=[1, 1], SliceThickness=2)],
-        PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-        PixelValueTransformationSequence=[_item(RescaleSlope=2, RescaleIntercept=-5)],
-        FrameVOILUTSequence=[_item(WindowCenter=50, WindowWidth=100)],
-    )
-    data.SharedFunctionalGroupsSequence = [shared]
-    data.PerFrameFunctionalGroupsSequence = [
-        _item(
-            PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 2.0 * n])],
-            FrameContentSequence=[_item(TemporalPositionIndex=1, StackID="1", InStackPositionNumber=n + 1)],
-        )
-        for n in range(3)
-    ]
-    return data
-
-
-def _with_tables() -> Any:
-    """PET with a palette-free VOI LUT, dose and times."""
-    data = make_slice(np.arange(30, dtype=np.uint16).reshape(5, 6), PatientName=PLANTED, Modality="PT", Units="BQML")
-    table = _item(LUTDescriptor=[64, 0, 8], LUTData=bytes(128))
-    data.VOILUTSequence = [table]
-    data["VOILUTSequence"].value[0]["LUTDescriptor"].VR = "US"
-    data.VOILUTFunction, data.WindowCenter, data.WindowWidth = "SIGMOID", 10, 20
-    data.CorrectedImage, data.DecayCorrection, data.PatientWeight = ["ATTN", "DECY"], "START", 70
-    data.SeriesDate = data.AcquisitionDate = "20200101"
-    data.SeriesTime = data.AcquisitionTime = "120000"
-    dose = _item(RadionuclideTotalDose=3e8, RadionuclideHalfLife=6586, RadiopharmaceuticalStartTime="110000")
-    data.RadiopharmaceuticalInformationSequence = [dose]
-    return data
-
-
-def _film() -> Any:
-    """An ultrasound film in palette colour with a calibrated region."""
-    data = make_slice(np.arange(60, dtype=np.uint8).reshape(2, 5, 6), None, PatientName=PLANTED, NumberOfFrames=2)
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.3.1"
-    data.Modality, data.PhotometricInterpretation = "US", "PALETTE COLOR"
-    for colour in ("Red", "Green", "Blue"):
-        setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
-        data[f"{colour}PaletteColorLookupTableDescriptor"].VR = "US"
-        setattr(data, f"{colour}PaletteColorLookupTableData", np.arange(256, dtype="<u2").tobytes())
-    region = {"PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3, "PhysicalDeltaX": 0.1, "PhysicalDeltaY": 0.1}
-    data.SequenceOfUltrasoundRegions = [_item(RegionLocationMinX0=0, RegionLocationMaxX1=5, **region)]
-    return data
-
-
-def _seg_seeds(folder: Path) -> Sequence[Path]:
-    paths = []
-    for kind in ("BINARY", "FRACTIONAL", "LABELMAP"):
-        series = write_series(folder / kind / "series", (6, 5, 3), patient=PLANTED)
-        mask = np.zeros(series.shape, bool)
-        mask[1:4, 1:4, 1:] = True
-        codes = {"organ": ("10200004", "SCT", "Liver")}
-        paths.append(
-            write_seg(folder / kind / "seg.dcm", series, {"organ": mask, "rest": ~mask}, kind=kind, codes=codes)
-        )
-    return paths
-
-
-def _rtstruct_seeds(folder: Path) -> Sequence[Path]:
-    series = write_series(folder / "rt" / "series", (12, 10, 4), patient=PLANTED)
-    corners = np.array([[1, 1], [8, 1], [8, 7], [1, 7]])
-    contours = [("CLOSED_PLANAR", series.place(corners[:, 0], corners[:, 1], k), k) for k in range(3)]
-    hole = [("CLOSED_PLANAR", series.place(corners[:, 0] / 2 + 2, corners[:, 1] / 2 + 2, 1), 1)]
-    point = [("POINT", series.place(np.array([2]), np.array([2]), 1), None)]
-    return [write_rtstruct(folder / "rt" / "rt.dcm", series, {"a": contours, "b": hole, "c": point})]
+    yield "read_image", lambda: read_image(path)
+    yield "read_signals", lambda: read_signals(path)
+    yield "dicom_waveform.read_signals", lambda: dicom_waveform.read_signals(path)
+    yield "read_annotations", lambda: dicom_waveform.read_annotations(path)
+    yield "read_identifiers", lambda: dicom_waveform.read_identifiers(path)
 
 
 def _dicom_calls(path: Path) -> Iterator[tuple[str, Call]]:
@@ -263,6 +127,14 @@ _PIXEL_KEYWORDS: tuple[tuple[str, Sequence[Any]], ...] = (
     ),
     ("NumberOfContourPoints", ("0", "-1", "1000000000")),
     ("ContourGeometricType", ("", "POINT", "CLOSEDPLANAR_XOR", "x")),
+    ("NumberOfWaveformSamples", (0, 2**32 - 1, 21, 124_000_000)),
+    ("NumberOfWaveformChannels", (0, 1, 65535)),
+    ("SamplingFrequency", ("0", "nan", "1e300", "1e-300", "x")),
+    ("WaveformBitsAllocated", (0, 8, 32, 65535)),
+    ("WaveformSampleInterpretation", ("", "UB", "MB", "SL")),
+    ("ChannelSensitivity", ("nan", "1e300", "x", "0")),
+    ("ChannelSampleSkew", ("99999999999", "-19.5", "nan", "x")),
+    ("ReferencedSamplePositions", (0, 2**32 - 1)),
     ("ROINumber", ("0", "-1", "2147483648", "99999999999999999999", "x", "1")),
 )
 _SHORT = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
@@ -437,15 +309,12 @@ def _encapsulated(data: Any, rng: Random) -> str:
 
     pixels = bytes(data.PixelData)
     ways = (
-        b"",
-        pixels[: len(pixels) // 2],
-        b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + pixels,
-        b"\xfe\xff\xdd\xe0" + bytes(4),
+        b"", pixels[: len(pixels) // 2], b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + pixels, b"\xfe\xff\xdd\xe0" + bytes(4),
         encapsulate([rng.randbytes(40)] * rng.choice((1, 3, 1000)), has_bot=rng.random() < 0.5),
         encapsulate([b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\xff\xff\xff\x01\x01\x11\x00\xff\xd9"]),
         encapsulate([_j2k_of_size(rng.choice((65535, 2**31 - 1)))]),
         encapsulate([zeros("deflate", 1 << 28)]),
-    )
+    )  # fmt: skip
     data.PixelData = rng.choice(ways)
     data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
     data.file_meta.TransferSyntaxUID = rng.choice(_SYNTAXES[4:14])
@@ -502,6 +371,7 @@ _DAMAGES: tuple[Damage, ...] = (
     _codestream,
 )
 
-DICOM = Target("dicom", _dicom_seeds, _DAMAGES, _dicom_calls, bombs=(_deflated_bomb,))
-SEG = Target("dicom-seg", _seg_seeds, _DAMAGES, _seg_calls, bombs=(_deflated_bomb,))
-RTSTRUCT = Target("dicom-rtstruct", _rtstruct_seeds, _DAMAGES, _rtstruct_calls, bombs=(_deflated_bomb,))
+DICOM = Target("dicom", dicom_seeds, _DAMAGES, _dicom_calls, bombs=(_deflated_bomb,))
+WAVEFORM = Target("dicom-waveform", waveform_seeds, _DAMAGES, _waveform_calls, bombs=(_deflated_bomb,))
+SEG = Target("dicom-seg", seg_seeds, _DAMAGES, _seg_calls, bombs=(_deflated_bomb,))
+RTSTRUCT = Target("dicom-rtstruct", rtstruct_seeds, _DAMAGES, _rtstruct_calls, bombs=(_deflated_bomb,))

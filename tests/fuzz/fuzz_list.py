@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fuzz_dicom import DICOM, RTSTRUCT, SEG
+from fuzz_dicom import DICOM, RTSTRUCT, SEG, WAVEFORM
 from fuzz_pictures import CLIP, NPZ, RASTER, SLIDE
 from fuzz_signals import EDF, WFDB
 from fuzz_targets import Target
@@ -14,19 +14,6 @@ __all__ = ["TARGETS"]
 TARGETS: dict[str, Target] = {
     one.name: one
     for one in (
-        NIFTI,
-        NRRD,
-        METAIMAGE,
-        SLIDE,
-        RASTER,
-        NPZ,
-        CLIP,
-        DICOM,
-        SEG,
-        RTSTRUCT,
-        WFDB,
-        EDF,
-        STUDIES,
-        LAYOUTS,
+        NIFTI, NRRD, METAIMAGE, SLIDE, RASTER, NPZ, CLIP, DICOM, SEG, RTSTRUCT, WAVEFORM, WFDB, EDF, STUDIES, LAYOUTS,
     )
-}
+}  # fmt: skip

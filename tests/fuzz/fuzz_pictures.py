@@ -28,37 +28,21 @@ def _raster_seeds(folder: Path) -> Sequence[Path]:
 
     grey, colour = PIL.Image.fromarray(_ROWS[..., 0]), PIL.Image.fromarray(_ROWS)
     many = {"save_all": True, "append_images": [colour.rotate(90 * n) for n in range(3)]}
-    for n, (name, picture, options) in enumerate(
-        (
-            ("a.png", grey, {}),
-            ("a.png", colour, {}),
-            ("a.png", grey.convert("P"), {}),
-            ("a.png", colour, many),
-            ("a.png", grey.convert("1"), {}),
-            ("a.jpg", colour, {}),
-            ("a.jpg", colour, {"progressive": True}),
-            ("a.bmp", colour, {}),
-            ("a.bmp", grey.convert("P"), {}),
-        )
-    ):
+    for n, (name, picture, options) in enumerate((
+        ("a.png", grey, {}), ("a.png", colour, {}), ("a.png", grey.convert("P"), {}), ("a.png", colour, many),
+        ("a.png", grey.convert("1"), {}), ("a.jpg", colour, {}), ("a.jpg", colour, {"progressive": True}),
+        ("a.bmp", colour, {}), ("a.bmp", grey.convert("P"), {}),
+    )):  # fmt: skip
         (folder / f"p{n}").mkdir(parents=True)
         picture.save(folder / f"p{n}" / name, **options)
     import imagecodecs
 
     (folder / "deep").mkdir()
     (folder / "deep/a.png").write_bytes(imagecodecs.png_encode(_ROWS.astype(np.uint16) * 200))
-    for n, options in enumerate(
-        (
-            {},
-            {"compression": "zlib"},
-            {"compression": "lzw"},
-            {"compression": "jpeg"},
-            {"tile": (16, 16)},
-            {"planarconfig": "contig", "bigtiff": True},
-            {"compression": "packbits"},
-            {"compression": "zstd"},
-        )
-    ):
+    for n, options in enumerate((
+        {}, {"compression": "zlib"}, {"compression": "lzw"}, {"compression": "jpeg"}, {"tile": (16, 16)},
+        {"planarconfig": "contig", "bigtiff": True}, {"compression": "packbits"}, {"compression": "zstd"},
+    )):  # fmt: skip
         (folder / f"t{n}").mkdir()
         tifffile.imwrite(folder / f"t{n}" / "a.tif", _ROWS, photometric="rgb", metadata=None, **options)
     (folder / "pages").mkdir()
@@ -71,10 +55,8 @@ def _slide_seeds(folder: Path) -> Sequence[Path]:
 
     rows = np.random.default_rng(1).integers(0, 255, (96, 80, 3)).astype(np.uint8)
     for name, options in (
-        ("plain", {"compression": "zlib"}),
-        ("jpeg", {"compression": "jpeg"}),
-        ("big", {"bigtiff": True}),
-    ):
+        ("plain", {"compression": "zlib"}), ("jpeg", {"compression": "jpeg"}), ("big", {"bigtiff": True}),
+    ):  # fmt: skip
         (folder / name).mkdir(parents=True)
         with tifffile.TiffWriter(folder / name / "a.tif", bigtiff=bool(options.pop("bigtiff", False))) as file:
             file.write(rows, subifds=1, photometric="rgb", tile=(32, 32), metadata=None, **options)
@@ -242,12 +224,9 @@ def _by_kind(path: Path, rng: Random) -> str:
     """The damage that knows this picture."""
     data = path.read_bytes()
     ways: dict[bytes, tuple[str, Callable[[bytes, Random], bytes]]] = {
-        b"\x89P": ("chunk", _png_chunk),
-        b"\xff\xd8": ("marker", _jpeg_marker),
-        b"BM": ("field", _bmp_field),
-        b"II": ("tag", _tiff_tag),
-        b"MM": ("tag", _tiff_tag),
-    }
+        b"\x89P": ("chunk", _png_chunk), b"\xff\xd8": ("marker", _jpeg_marker), b"BM": ("field", _bmp_field),
+        b"II": ("tag", _tiff_tag), b"MM": ("tag", _tiff_tag),
+    }  # fmt: skip
     name, change = ways.get(data[:2], ("nothing", lambda content, _: content))
     for _ in range(rng.choice((1, 1, 2))):
         data = change(data, rng)
@@ -311,30 +290,9 @@ def _clip_field(path: Path, rng: Random) -> str:
         starts = [6, 8, *(n + 5 for n in range(13, len(data) - 10) if data[n] == 0x2C)]
         place, raw = rng.choice(starts), struct.pack("<H", min(rng.choice(_LENGTHS), 65535))
     else:
-        kinds = (
-            b"stsz",
-            b"stco",
-            b"stsc",
-            b"stts",
-            b"mvhd",
-            b"mdhd",
-            b"tkhd",
-            b"avc1",
-            b"avcC",
-            b"mp4v",
-            b"esds",
-            b"elst",
-            b"trun",
-            b"idx1",
-            b"avih",
-            b"strh",
-            b"strf",
-            b"moov",
-            b"trak",
-            b"mdat",
-            b"ctts",
-            b"stss",
-        )
+        kinds = (b"stsz", b"stco", b"stsc", b"stts", b"mvhd", b"mdhd", b"tkhd", b"avc1", b"avcC", b"mp4v", b"esds",
+        b"elst",
+                 b"trun", b"idx1", b"avih", b"strh", b"strf", b"moov", b"trak", b"mdat", b"ctts", b"stss")  # fmt: skip
         starts = [data.find(kind) for kind in kinds if kind in data] or [0]
         place = max(0, rng.choice(starts) - 4 + 4 * rng.randrange(12) + rng.choice((0, 0, 2)))
         raw = struct.pack(">I" if data[:4] != b"RIFF" else "<I", rng.choice(_LENGTHS))
@@ -368,21 +326,9 @@ def _npz_calls(path: Path) -> Iterator[tuple[str, Call]]:
     yield "read_image(key, index)", lambda: read_image(path, key="images", index=0)
 
 
-_SHAPES = (
-    "(1, 5, 6)",
-    "(100000, 100000, 100000)",
-    "(-1, 5, 6)",
-    "(1, 9000, 9000)",
-    "()",
-    "(0, 5, 6)",
-    "(1,) * 9",
-    "5",
-    "(" * 500,
-    "(2**70, 1, 1)",
-    "(99999999999999999999999999, 1, 1)",
-    "(1, 5, 6, 7, 8, 9)",
-    "(True, 5, 6)",
-)
+_SHAPES = ("(1, 5, 6)", "(100000, 100000, 100000)", "(-1, 5, 6)", "(1, 9000, 9000)", "()", "(0, 5, 6)", "(1,) * 9", "5",
+           "(" * 500, "(2**70, 1, 1)", "(99999999999999999999999999, 1, 1)", "(1, 5, 6, 7, 8, 9)",
+           "(True, 5, 6)")  # fmt: skip
 _DESCRS = (
     "'|u1'",
     "'|O'",

@@ -8,7 +8,8 @@ Inputs are read in a child process (``fuzz_child``) that is watched from here. W
 - Memory: 1 GiB of resident memory, the peak of each input as the kernel counts it (VmHWM, reset before each), and while
   it runs that of the child with its decoding processes. Not RLIMIT_AS: address space counts stacks of threads, arenas
   and files that are mapped, which nothing fills, and a limit there turns a greedy reader into a ``MemoryError``, which
-  looks like a refusal. It is set to 4 GiB above the start so that absurd reservations fail, and these are failures.
+  looks like a refusal. It is set to 4 GiB above the start only so that absurd reservations fail, and these are
+  failures.
 
 A child that crashes, hangs or eats memory is replaced by one that goes on with the next input.
 """

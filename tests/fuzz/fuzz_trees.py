@@ -90,22 +90,12 @@ def _deep(path: Path, rng: Random) -> str:
 def _renamed(path: Path, rng: Random) -> str:
     """A name that is no text, is very long, or looks like something else."""
     suffix = "".join(path.suffixes)
-    name = rng.choice(
-        (
-            b"\xff\xfe" + suffix.encode(),
-            ("a" * 200 + suffix).encode(),
-            ("a\nb" + suffix).encode(),
-            b"-rf",
-            (" " + path.name).encode(),
-            (path.stem + "_0000" + suffix).encode(),
-            "é".encode(),
-            b"a|b#index=1" + suffix.encode(),
-            path.name.upper().encode(),
-            b"$(x)" + suffix.encode(),
-            b"DICOMDIR",
-            b"[a]*?" + suffix.encode(),
-        )
-    )
+    name = rng.choice((
+        b"\xff\xfe" + suffix.encode(), ("a" * 200 + suffix).encode(), ("a\nb" + suffix).encode(), b"-rf",
+        (" " + path.name).encode(), (path.stem + "_0000" + suffix).encode(), "é".encode(),
+        b"a|b#index=1" + suffix.encode(),
+        path.name.upper().encode(), b"$(x)" + suffix.encode(), b"DICOMDIR", b"[a]*?" + suffix.encode(),
+    ))  # fmt: skip
     os.replace(os.fsencode(path), os.fsencode(path.parent) + b"/" + name)
     return f"renamed to {name!r}"
 
@@ -137,25 +127,10 @@ def _of_text(name: str, change: Callable[[str, Random], str]) -> Damage:
 
 
 _CELLS = (
-    "#index=1",
-    "#index=²",
-    "#channel=99999999999999999999",
-    "#key=images&index=-1",
-    "#structure=1",
-    "#structure=²",
-    "|",
-    "a|b",
-    "p",
-    "p/",
-    "/",
-    "/dev/zero",
-    "p/0.png#channel=0",
-    "p/0.png#index=5",
-    "p/0.png#key=a",
-    "=1+1",
-    "train",
-    "p/0.png",
-)
+    "#index=1", "#index=²", "#channel=99999999999999999999", "#key=images&index=-1", "#structure=1", "#structure=²",
+    "|", "a|b",
+    "p", "p/", "/", "/dev/zero", "p/0.png#channel=0", "p/0.png#index=5", "p/0.png#key=a", "=1+1", "train", "p/0.png",
+)  # fmt: skip
 
 
 def _cell_set(text: str, rng: Random) -> str:
@@ -201,24 +176,11 @@ def _json_value(text: str, rng: Random) -> str:
     if not nodes:
         return "[" * 100_000
     node, key = rng.choice(nodes)
-    nasty: Any = rng.choice(
-        (
-            rng.choice(NASTY_INTS),
-            rng.choice(NASTY_FLOATS),
-            rng.choice(NASTY_TEXTS),
-            None,
-            [],
-            {},
-            [[]],
-            {"a": 1},
-            True,
-            [10**9] * 5,
-            [1, 2, 3, 4, 5, 6, 1e300],
-            {"size": [10**6, 10**6], "counts": "0" * 99},
-            {"²": "x"},
-            {"1": "x", "01": "y"},
-        )
-    )
+    nasty: Any = rng.choice((
+        rng.choice(NASTY_INTS), rng.choice(NASTY_FLOATS), rng.choice(NASTY_TEXTS), None, [], {}, [[]], {"a": 1}, True,
+        [10**9] * 5, [1, 2, 3, 4, 5, 6, 1e300], {"size": [10**6, 10**6], "counts": "0" * 99}, {"²": "x"}, {"1": "x",
+        "01": "y"},
+    ))  # fmt: skip
     way = rng.randrange(6)
     if way == 0:
         del node[key]
@@ -242,39 +204,31 @@ _LAUGHS = (
     + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10 if n else "&a;" * 10}">' for n in range(12))
     + "]><annotation><object><name>&a11;</name></object></annotation>"
 )
-_OUTSIDE = '<!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><object><name>&x;</name></object></annotation>'
+_OUTSIDE = (
+    '<!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+    "<annotation><object><name>&x;</name></object></annotation>"
+)
 
 
 def _xml(text: str, rng: Random) -> str:
     """Entities that unfold, entities from outside, elements within elements, names that are none."""
-    return rng.choice(
-        (
-            _LAUGHS,
-            _OUTSIDE,
-            "<annotation>" * 50_000,
-            "<annotation>" + "<object>" * 50_000 + "</object>" * 50_000 + "</annotation>",
-            '<!DOCTYPE annotation [<!ENTITY a "'
-            + "x" * 50_000
-            + '">]><annotation><object><name>'
-            + "&a;" * 5000
-            + "</name></object></annotation>",
-            text.replace("RBC", nasty_text(rng).replace("\0", "")),
-            "<annotation><object/></annotation>",
-            "<annotation" + ' a="1"' * 50_000 + "/>",
-        )
-    )
+    return rng.choice((
+        _LAUGHS, _OUTSIDE, "<annotation>" * 50_000,
+        "<annotation>" + "<object>" * 50_000 + "</object>" * 50_000 + "</annotation>",
+        '<!DOCTYPE annotation [<!ENTITY a "' + "x" * 50_000 + '">]><annotation><object><name>' + "&a;" * 5000
+        + "</name></object></annotation>",
+        text.replace("RBC", nasty_text(rng).replace("\0", "")), "<annotation><object/></annotation>",
+        "<annotation" + ' a="1"' * 50_000 + "/>",
+    ))  # fmt: skip
 
 
 def _by_suffix(path: Path, rng: Random) -> str:
     """The damage that knows this list."""
     ways = {
-        ".csv": (_cell_set, _cell_set, _table_grown),
-        ".tsv": (_cell_set, _table_grown),
-        ".txt": (_cell_set,),
+        ".csv": (_cell_set, _cell_set, _table_grown), ".tsv": (_cell_set, _table_grown), ".txt": (_cell_set,),
         ".xml": (_xml,),
-        ".json": (_json_value, _json_value, _json_value, _json_value, _json_deep),
-        ".hea": (_cell_set,),
-    }
+        ".json": (_json_value, _json_value, _json_value, _json_value, _json_deep), ".hea": (_cell_set,),
+    }  # fmt: skip
     change = rng.choice(ways.get(path.suffix.lower(), (_cell_set,)))
     return _of_text(change.__name__.strip("_").replace("_", " "), change)(path, rng)
 
@@ -311,7 +265,7 @@ def _layout_seeds(folder: Path) -> Sequence[Path]:
 
 
 def _layout_calls(path: Path) -> Iterator[tuple[str, Call]]:
-    from osler.datasets.layouts import list_dataset, open_dataset
+    from osler.datasets.layouts import list_dataset, open_dataset, signals
 
     def load() -> list[Any]:
         dataset = list_dataset(path)
@@ -322,11 +276,14 @@ def _layout_calls(path: Path) -> Iterator[tuple[str, Call]]:
     yield "list_dataset(multilabel)", lambda: list_dataset(path, task="multilabel")
     yield "open_dataset", lambda: open_dataset(path)
     yield "read_case", load
+    yield "list_records", lambda: signals.list_records(path)
 
 
 _OF_TREES = (_cyclic_links, _cyclic_links, _deep, _renamed, _renamed, _copied, _lost)
 
-STUDIES = Target("studies", _study_seeds, _OF_TREES, _study_calls, truncated=False, named=False, any_file=True)
+STUDIES = Target(
+    "studies", _study_seeds, _OF_TREES, _study_calls, truncated=False, named=False, any_file=True
+)  # fmt: skip
 LAYOUTS = Target(
     "layouts",
     _layout_seeds,

@@ -42,46 +42,22 @@ def _nifti_seeds(folder: Path) -> Sequence[Path]:
     scaled.to_filename(folder / "scaled/a.nii.gz")
     colours = np.zeros((7, 6, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.Nifti1Image(colours, _AFFINE).to_filename(folder / "colour/a.nii")
-    return [next(one for one in sorted(sub.iterdir()) if one.suffix != ".img") for sub in sorted(folder.iterdir())]
+    return [
+        next(one for one in sorted(sub.iterdir()) if one.suffix != ".img") for sub in sorted(folder.iterdir())
+    ]  # fmt: skip
 
 
 # Offset, struct letter and count of the fields that say something, in NIfTI-1 and NIfTI-2.
 _FIELDS: dict[int, tuple[tuple[int, str, int], ...]] = {
     348: (
-        (0, "i", 1),
-        (40, "h", 8),
-        (68, "h", 1),
-        (70, "h", 1),
-        (72, "h", 1),
-        (76, "f", 8),
-        (108, "f", 1),
-        (112, "f", 2),
-        (123, "B", 1),
-        (136, "f", 1),
-        (252, "h", 2),
-        (256, "f", 3),
-        (268, "f", 3),
-        (280, "f", 12),
-        (344, "B", 4),
+        (0, "i", 1), (40, "h", 8), (68, "h", 1), (70, "h", 1), (72, "h", 1), (76, "f", 8), (108, "f", 1), (112, "f", 2),
+        (123, "B", 1), (136, "f", 1), (252, "h", 2), (256, "f", 3), (268, "f", 3), (280, "f", 12), (344, "B", 4),
     ),
     540: (
-        (0, "i", 1),
-        (4, "B", 8),
-        (12, "h", 1),
-        (14, "h", 1),
-        (16, "q", 8),
-        (104, "d", 8),
-        (168, "q", 1),
-        (176, "d", 2),
-        (216, "d", 1),
-        (344, "i", 2),
-        (352, "d", 3),
-        (376, "d", 3),
-        (400, "d", 12),
-        (500, "i", 1),
-        (504, "i", 1),
+        (0, "i", 1), (4, "B", 8), (12, "h", 1), (14, "h", 1), (16, "q", 8), (104, "d", 8), (168, "q", 1), (176, "d", 2),
+        (216, "d", 1), (344, "i", 2), (352, "d", 3), (376, "d", 3), (400, "d", 12), (500, "i", 1), (504, "i", 1),
     ),
-}
+}  # fmt: skip
 _DATATYPES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, -1, 9999)
 
 
@@ -225,44 +201,19 @@ _SIZES = (
     "7 30",
 )
 _DATA_FILES = (
-    "a.nhdr",
-    "a.mhd",
-    "a.nrrd",
-    "/dev/zero",
-    "/etc/passwd",
-    "../a.raw",
-    "absent.raw",
-    ".",
-    "",
-    "%d 0 1000000000 1",
-    "a%0999999999d 0 1 1",
-    "%s%d 0 1 1",
-    "a%d 1 -1 -1",
-    "LIST",
-    "LIST 3",
-    "a.raw a.raw",
-    "\0",
-    "x" * 5000,
-)
+    "a.nhdr", "a.mhd", "a.nrrd", "/dev/zero", "/etc/passwd", "../a.raw", "absent.raw", ".", "", "%d 0 1000000000 1",
+    "a%0999999999d 0 1 1", "%s%d 0 1 1", "a%d 1 -1 -1", "LIST", "LIST 3", "a.raw a.raw", "\0", "x" * 5000,
+)  # fmt: skip
 _NRRD_FIELDS = (
     ("sizes: ", _SIZES),
     ("dimension: ", ("0", "1", "2", "4", "17", "-3", "99999999999")),
     ("type: ", ("double", "block", "uint64", "float16", "unsigned char", "")),
     ("encoding: ", ("raw", "gzip", "bzip2", "text", "hex", "zrl", "")),
     ("space: ", ("right-anterior-superior", "scanner-xyz", "mars", "")),
-    (
-        "space directions: ",
-        (
-            "(0,0,0) (0,0,0) (0,0,0)",
-            "(nan,0,0) (0,1,0) (0,0,1)",
-            "none none none",
-            "(1,0) (0,1) (1,1)",
-            "(1e300,0,0) (0,1e300,0) (0,0,1e300)",
-            "(1e-200,0,0) (0,1,0) (0,0,1)",
-            "(((",
-            "(1,0,0)" * 9000,
-        ),
-    ),
+    ("space directions: ", ("(0,0,0) (0,0,0) (0,0,0)", "(nan,0,0) (0,1,0) (0,0,1)", "none none none",
+                            "(1,0) (0,1) (1,1)",
+                            "(1e300,0,0) (0,1e300,0) (0,0,1e300)", "(1e-200,0,0) (0,1,0) (0,0,1)", "(((",
+                            "(1,0,0)" * 9000)),
     ("space origin: ", ("(nan,0,0)", "(1e308,1e308,1e308)", "none", "(1)", "()")),
     ("space units: ", ('"nm" "nm" "nm"', '"mile" "mm" "mm"', '"')),
     ("spacings: ", ("nan nan nan", "0 0 0", "1e-320 1 1", "-1 -1 -1")),
@@ -272,7 +223,7 @@ _NRRD_FIELDS = (
     ("data file: ", _DATA_FILES),
     ("endian: ", ("big", "middle", "")),
     ("measurement frame: ", ("(", "none")),
-)
+)  # fmt: skip
 _META_FIELDS = (
     ("DimSize = ", _SIZES),
     ("NDims = ", ("0", "1", "2", "4", "99999999999", "-1")),
@@ -283,16 +234,14 @@ _META_FIELDS = (
     ("BinaryData = ", ("False", "True")),
     ("BinaryDataByteOrderMSB = ", ("True",)),
     ("HeaderSize = ", ("-1", "1000000000000000000", "9" * 30, "7")),
-    (
-        "TransformMatrix = ",
-        ("0 0 0 0 0 0 0 0 0", "nan 0 0 0 1 0 0 0 1", "1 1 1 1 1 1 1 1 1", "1 0 0", "1e300 0 0 0 1 0 0 0 1"),
-    ),
+    ("TransformMatrix = ", ("0 0 0 0 0 0 0 0 0", "nan 0 0 0 1 0 0 0 1", "1 1 1 1 1 1 1 1 1", "1 0 0",
+    "1e300 0 0 0 1 0 0 0 1")),
     ("Offset = ", ("nan 0 0", "1e308 1e308 1e308", "1")),
     ("ElementSpacing = ", ("0 0 0", "nan 1 1", "-1 -1 -1", "1e-320 1 1", "1e300 1e300 1e300", "1 1")),
     ("DistanceUnits = ", ("um", "parsec")),
     ("ObjectType = ", ("Mesh", "")),
     ("ElementDataFile = ", _DATA_FILES),
-)
+)  # fmt: skip
 
 
 def _nrrd_seeds(folder: Path) -> Sequence[Path]:
@@ -338,8 +287,8 @@ def _nrrd_bomb(path: Path, rng: Random) -> str:
     side, method = rng.choice(_BOMB_SIDES), rng.choice(("gzip", "bzip2"))
     head = (
         f"NRRD0004\ntype: uint8\ndimension: 3\nspace dimension: 3\nsizes: {side} {side} {side}\n"
-        f"space directions: (1,0,0) (0,1,0) (0,0,1)\n"
-        f"byte skip: {rng.choice((0, 10, 2_000_000_000))}\nencoding: {method}\n\n"
+        f"space directions: (1,0,0) (0,1,0) (0,0,1)\nbyte skip: {rng.choice((0, 10, 2_000_000_000))}\n"
+        f"encoding: {method}\n\n"
     )
     path.write_bytes(head.encode() + zeros(method, rng.choice((side**3, 4 << 30))))
     return f"a {method} bomb of {side} cubed voxels"

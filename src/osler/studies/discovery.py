@@ -144,20 +144,10 @@ def _in_folder(folder: Path) -> list[Found]:
 
 
 def _walk(folder: Path, dicom: Mapping[Path, list[Found]]) -> Iterator[Found]:
-    """Studies of a folder and below; those of DICOM where their first file lies. Links may lead in circles."""
-    seen: set[tuple[int, int]] = set()
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        entries = [entry for entry in sorted(here.iterdir()) if not entry.name.startswith(".")]
+    """Studies of a folder and below; those of DICOM where their first file lies."""
+    for here, files in walk(folder):
         yield from dicom.get(here, [])
-        files = [entry for entry in entries if entry.is_file()]
         yield from _group([file for file in files if kind_of_file(file) == "image"])
-        waiting += [entry for entry in reversed(entries) if entry.is_dir()]
 
 
 def _of_dicom(index: DicomIndex) -> dict[Path, list[Found]]:

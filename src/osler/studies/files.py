@@ -81,16 +81,18 @@ def holds_signal(path: Path) -> bool:
 def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Every folder from ``folder`` down with its files, without hidden ones and what archives leave behind.
 
-    Links are followed, but not one that leads to a folder above it: that has no end.
+    Links are followed, and each folder comes once: links may lead upward, or in circles.
     """
+    seen: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(parent)  # not its real path, which takes long to find in deep trees
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         here = Path(parent)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and _ends(here / name))
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         yield here, [path for name in sorted(names) if not name.startswith(".") and (path := here / name).is_file()]
-
-
-def _ends(folder: Path) -> bool:
-    return not folder.is_symlink() or not folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def dicom_places(index: DicomIndex) -> dict[Path, list[DicomPlace]]:

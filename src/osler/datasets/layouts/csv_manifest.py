@@ -37,7 +37,7 @@ NEEDS: tuple[Need, ...] = (
 _FILE = "manifest.csv"
 _OTHER = "manifest.parquet"
 _DELIMITERS = (",", ";", "\t")
-_LARGEST, _MOST_CELLS = 256 << 20, 1_500_000  # bytes; some 400,000 cases, which take half a gigabyte here
+_LARGEST, _MOST_CELLS = 32 << 20, 1_500_000  # bytes, of which text in memory can take eight times; 400,000 cases
 
 
 def sniff(path: Path) -> str | None:

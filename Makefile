@@ -6,14 +6,14 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: help install demo test test-slow fuzz check bench wheelhouse clean
+.PHONY: help install demo test test-slow check bench fuzz wheelhouse clean
 
 help:
 	@echo "make demo        the whole way on a phantom, in under 5 minutes"
 	@echo "make test        tests with the coverage floor (make test-slow adds those that take minutes)"
-	@echo "make fuzz        damaged files for every reader: COUNT=10000 SEED=0 FORMAT=dicom (all without it) START=0"
 	@echo "make check       lint, format, types, layers"
 	@echo "make bench       every benchmark, one after another, into benchmarks/results"
+	@echo "make fuzz        10,000 damaged inputs for each reader (COUNT=, SEED=, FORMAT=, START= change it)"
 	@echo "make wheelhouse  everything to install Osler without a network, into wheelhouse/"
 
 install: $(VENV)/.installed
@@ -33,14 +33,6 @@ test: install
 test-slow: install
 	$(BIN)/pytest -m slow
 
-# Interrupting it prints what there is until then; inputs that fail are kept in fuzz-failures.
-COUNT ?= 10000
-SEED ?= 0
-START ?= 0
-FORMAT ?=
-fuzz: install
-	$(BIN)/python tests/fuzz/fuzz_run.py --count $(COUNT) --seed $(SEED) --start $(START) $(FORMAT:%=--format %)
-
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,6 +41,10 @@ check: install
 
 bench: install
 	set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+fuzz: install
+	$(BIN)/python tests/fuzz/fuzz_run.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0) --start $(or $(START),0) \
+		$(addprefix --format ,$(FORMAT))
 
 wheelhouse: install
 	rm -rf wheelhouse && mkdir wheelhouse

@@ -12,7 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from PIL import Image as Picture
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from _faults import MASK_FAULTS, PICTURE_FAULTS, edited_copy
 from _runs import DATA
@@ -407,9 +407,7 @@ def sided_lungs(folder: Path) -> Planted:
         phantom = make(100 + number, size=(40, 40, 20))
         lungs = phantom.mask.array[0] == 1
         affine = phantom.image.affine
-        i, j, k = np.meshgrid(*map(np.arange, lungs.shape), indexing="ij")
-        x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
-        sides = np.where(lungs, np.where(x < np.median(x[lungs]), 1, 2), 0).astype(np.uint8)
+        sides = _sides(lungs, affine)
         if number in swapped:
             sides = np.where(sides > 0, 3 - sides, 0).astype(np.uint8)
             planted.plant("labels swapped", f"v{number:02d}_image")
@@ -427,6 +425,20 @@ def sided_lungs(folder: Path) -> Planted:
     _manifest(folder, rows)
     planted.studies = len(rows)
     return planted
+
+
+def _sides(lungs: Array, affine: Array) -> Array:
+    """1 in the left lung, 2 in the right one: by the middle of each piece, or by the middle of all where they touch."""
+    i, j, k = np.meshgrid(*map(np.arange, lungs.shape), indexing="ij")
+    x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
+    middle = np.median(x[lungs])
+    pieces, count = label(lungs)
+    if np.bincount(pieces[lungs]).max() > 0.8 * lungs.sum():
+        return np.where(lungs, np.where(x < middle, 1, 2), 0).astype(np.uint8)
+    sides = np.zeros(lungs.shape, np.uint8)
+    for piece in range(1, count + 1):
+        sides[pieces == piece] = 1 if x[pieces == piece].mean() < middle else 2
+    return sides
 
 
 def series(folder: Path) -> Planted:

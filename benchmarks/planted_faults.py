@@ -29,7 +29,8 @@ SPOILT = ("inverted", "saturated", "flat", "framed", "another modality", "16-bit
 DETECTORS: dict[str, tuple[bool, tuple[str, ...], tuple[str, ...]]] = {
     # code: (exact, faults that it is for, faults that it may also name)
     "unreadable": (True, ("cut off", "empty file"), ()),
-    "geometry": (True, ("lost slice", "two series"), ()),
+    "geometry": (True, ("lost slice",), ()),
+    "unsuitable": (True, ("two series",), ()),
     "not-finite": (True, ("not a number",), ()),
     "blank": (True, ("blank",), ()),
     "blank-slices": (True, ("blank slices",), ()),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from osler.models.folder import Model
     from osler.studies.image import Image
     from osler.studies.study import Study
+    from osler.workflows.convert import convert
     from osler.workflows.evaluate import evaluate
     from osler.workflows.fetch import fetch
     from osler.workflows.import_dataset import import_dataset
@@ -33,6 +34,7 @@ __all__ = [
     "Image",
     "Model",
     "Study",
+    "convert",
     "errors",
     "evaluate",
     "fetch",
@@ -49,6 +51,7 @@ _HOMES = {
     "Image": "osler.studies.image",
     "Model": "osler.models.folder",
     "Study": "osler.studies.study",
+    "convert": "osler.workflows.convert",
     "evaluate": "osler.workflows.evaluate",
     "fetch": "osler.workflows.fetch",
     "import_dataset": "osler.workflows.import_dataset",

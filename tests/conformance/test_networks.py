@@ -12,13 +12,14 @@ from osler.errors import PlanError, Unknown
 from osler.learning.networks import NETWORKS, build_network
 from osler.learning.networks.base import InstanceNorm
 
-DENSE = {"unet", "segresnet"}
+DENSE = set(NETWORKS) - {"encoder"}
 
 
 def plan_of(family: str, dimensions: int) -> Plan:
     base = small_plan("segment" if family in DENSE else "classify", dimensions)
     width = (8, 16) if family == "segresnet" else (4, 8)
-    network = base.network.model_copy(update={"family": family, "features": width})
+    dropout = 0.0 if family.startswith("nnunet") else base.network.dropout
+    network = base.network.model_copy(update={"family": family, "features": width, "dropout": dropout})
     return base.model_copy(update={"network": network})
 
 
@@ -97,6 +98,28 @@ def test_a_unet_takes_odd_shapes() -> None:
     plan = plan_of("unet", 3)
     logits = build_network(plan).eval()({"image": torch.zeros(1, 1, 13, 9, 11)})["logits"]
     assert tuple(logits.shape) == (1, plan.outputs, 13, 9, 11)
+
+
+def test_kernels_and_block_counts_of_a_level_are_the_plans() -> None:
+    base = plan_of("nnunet_resenc", 3)
+    network = base.network.model_copy(
+        update={"kernels": ((3, 3, 1), (3, 3, 3)), "blocks": (1, 3), "decoder_blocks": (2,), "slope": 0.0}
+    )
+    built = build_network(base.model_copy(update={"network": network}))
+    shapes = {name: tuple(value.shape) for name, value in built.state_dict().items()}
+    assert shapes["stages.0.0.0.weight"] == (4, 1, 3, 3, 1)
+    assert shapes["stages.1.2.second.0.weight"] == (8, 8, 3, 3, 3)
+    assert shapes["merges.0.1.0.weight"] == (4, 4, 3, 3, 1)
+    assert {m.negative_slope for m in built.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "match"), [({"dropout": 0.2}, "no dropout"), ({"decoder_blocks": (1, 1)}, "the decoder 1 levels")]
+)
+def test_an_nnunet_refuses_what_it_does_not_have(change: dict[str, object], match: str) -> None:
+    base = plan_of("nnunet", 2)
+    with pytest.raises(PlanError, match=match):
+        build_network(base.model_copy(update={"network": base.network.model_copy(update=change)}))
 
 
 def test_deep_supervision_adds_coarser_outputs_only_while_training() -> None:

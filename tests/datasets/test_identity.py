@@ -39,15 +39,12 @@ def test_channels_and_series_count_whole(tmp_path):
     before = content_digest(dataset, dataset.records[0], "")
     (tmp_path / "n/imagesTr/brain_000_0001.nii.gz").write_bytes(b"other")
     assert content_digest(dataset, dataset.records[0], "") != before
-    for place in "de":
-        for n, name in enumerate("ab"):
-            write_study(tmp_path / place / name / str(n), n, size=(32, 32, 16))
-    one, other = (
-        [content_digest(series, r, "") for r in series]
-        for series in map(open_dataset, (tmp_path / "d", tmp_path / "e"))
-    )
-    assert one == other
-    assert one[0] != one[1]
+    for n, name in enumerate("aabb"):
+        write_study(tmp_path / "d" / name / str(n), n // 2, size=(32, 32, 16))
+    series = open_dataset(tmp_path / "d")
+    digests = [content_digest(series, r, "") for r in series]
+    assert digests[0] == digests[1]
+    assert digests[1] != digests[2]
 
 
 def test_a_file_that_went_away_is_named(tmp_path):

@@ -16,6 +16,7 @@ from osler.datasets.dataset import Dataset
 from osler.datasets.layouts import open_dataset
 from osler.errors import DatasetError, GridMismatch, StudyError
 from osler.studies.formats import read_image, read_labels, write_image
+from osler.studies.phantoms.chest_ct import write_study
 from osler.workflows.inspect import inspect
 
 FORMATS = (".nii.gz", ".nrrd", ".mha")
@@ -262,3 +263,12 @@ def test_a_link_to_a_folder_above_has_an_end_and_other_links_are_followed(tmp_pa
     (tmp_path / "d/a/round").symlink_to(tmp_path / "d", target_is_directory=True)
     (tmp_path / "d/b/more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     assert [record.name for record in open_dataset(tmp_path / "d")] == ["x0", "x2", "more-y", "x1", "x3"]
+
+
+def test_a_copied_series_is_a_case_of_its_own_which_inspection_finds(tmp_path):
+    for n in range(4):
+        write_study(tmp_path / f"d/{'ab'[n % 2]}/p{n}", n, size=(32, 32, 16))
+    shutil.copytree(tmp_path / "d/a/p0", tmp_path / "d/a/again")
+    assert sorted(record.name for record in open_dataset(tmp_path / "d")) == ["again", "p0", "p1", "p2", "p3"]
+    copies = [problem for problem in inspect(tmp_path / "d").problems if problem.code == "copies-within"]
+    assert [set(problem.cases) for problem in copies] == [{"again", "p0"}]

@@ -210,7 +210,7 @@ _NRRD_FIELDS = (
     ("type: ", ("double", "block", "uint64", "float16", "unsigned char", "")),
     ("encoding: ", ("raw", "gzip", "bzip2", "text", "hex", "zrl", "")),
     ("space: ", ("right-anterior-superior", "scanner-xyz", "mars", "")),
-    ("space directions: ", ("(0,0,0) (0,0,0) (0,0,0)", "(nan,0,0) (0,1,0) (0,0,1)", "none none none", 
+    ("space directions: ", ("(0,0,0) (0,0,0) (0,0,0)", "(nan,0,0) (0,1,0) (0,0,1)", "none none none",
                             "(1,0) (0,1) (1,1)",
                             "(1e300,0,0) (0,1e300,0) (0,0,1e300)", "(1e-200,0,0) (0,1,0) (0,0,1)", "(((",
                             "(1,0,0)" * 9000)),

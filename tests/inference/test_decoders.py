@@ -152,3 +152,31 @@ def test_a_coded_label_gives_a_coded_finding():
     decoded = _decode("classify", [0.1, 0.9], plan=make_plan("classify", labels=labels))
     assert decoded.findings[1].concept == concept
     assert decoded.findings[0].concept == Concept(name="no")
+
+
+def test_a_region_is_found_with_all_values_that_it_is_made_of():
+    from osler.datasets.plan import RegionPlan
+
+    regions = (
+        RegionPlan(name="whole", values=(1, 2), writes=1),
+        RegionPlan(name="core", values=(2,), writes=2),
+        RegionPlan(name="none", values=(3,), writes=3),
+    )
+    plan = make_plan("segment", names=("shell", "core", "none"), dimensions=2, regions=regions)
+    values = np.zeros((3, 4, 4), np.float32)
+    values[0, :3] = 0.8
+    values[1, 0] = 0.9
+    values[2] = 0.4
+    decoded = _decode("segment", values, plan=plan)
+    assert decoded.mask.tolist() == [[2] * 4, [1] * 4, [1] * 4, [0] * 4]
+    assert decoded.answer == ["whole", "core"]
+    whole, core, none = decoded.findings
+    assert (whole.region.voxels, whole.region.mask_value, core.region.voxels, core.region.mask_value) == (
+        12,
+        None,
+        4,
+        2,
+    )
+    assert whole.probability == pytest.approx(0.8)
+    assert none.region is None
+    assert tuple(decoded.row) == ("area_mm2_whole", "area_mm2_core", "area_mm2_none")

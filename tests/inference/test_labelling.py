@@ -78,6 +78,22 @@ def test_labels_are_those_of_the_most_probable_interpolated_class(study, step):
     assert np.mean(mask != expected) < 2e-5  # ties within rounding
 
 
+@pytest.mark.parametrize("name", list(GRIDS))
+@pytest.mark.parametrize("resampling", ["plain", "separate"])
+@pytest.mark.parametrize("step", [2, 1000])
+def test_labels_are_those_of_the_largest_interpolated_logit(name, resampling, step):
+    shape, spacing, working = GRIDS[name]
+    image = Image(array=np.zeros((1, *shape), np.int16), affine=np.diag([*spacing, 1.0]))
+    grid = GridPlan(resize="spacing", spacing=working, resampling=resampling, back="logits")
+    trace = trace_of(image, grid)
+    random = np.random.default_rng(1)
+    logits = 30 * np.stack([gaussian_filter(random.normal(size=trace.working_shape), 2) for _ in range(OUTPUTS)])
+    head = Head(None, None)
+    mask, _ = labelled(trace, logits.astype(np.float32), head, step)
+    expected = restore_labels(softmax(logits.astype(np.float32)), trace, LABELS)
+    assert np.mean(mask != expected) < 5e-5  # ties within rounding
+
+
 def test_counts_are_those_of_the_mask(study):
     trace, features, head = study
     with ThreadPoolExecutor(2) as executor:
@@ -114,3 +130,15 @@ def test_a_class_that_wins_no_working_voxel_can_win_between_them():
     assert 2 in mask
     assert labeller.tally.won[2] == 0
     assert labeller.tally.probability(2) == pytest.approx(0.44, abs=1e-3)
+
+
+def test_a_class_whose_logit_wins_no_working_voxel_can_win_between_them():
+    image = Image(array=np.zeros((1, 4, 4, 4), np.int16), affine=np.diag([1.0, 1, 1, 1]))
+    grid = GridPlan(resize="spacing", spacing=(2.0, 2.0, 2.0), resampling="plain", back="logits")
+    trace = trace_of(image, grid)
+    logits = np.zeros((3, *trace.working_shape), np.float32)
+    logits[0, 0], logits[1, 1], logits[2] = 10, 10, 9
+    labels = LabelSet(kind="mask", labels=LABELS.labels[:2])
+    ((_, mask),) = Labeller(trace, Head(None, None), 3).add(Slab(0, logits))
+    np.testing.assert_array_equal(mask, restore_labels(softmax(logits), trace, labels))
+    assert 2 in mask

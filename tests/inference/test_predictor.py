@@ -9,6 +9,7 @@ from osler.inference.engines.openvino import OpenVinoEngine
 from osler.inference.labelled import as_labelled
 from osler.inference.predictor import Predictor, default_precision
 from osler.inference.probabilities import probabilities, softmax
+from osler.inference.windows import sliding
 from osler.models.folder import Calibration
 from osler.studies.image import Image
 from tiny_models import make_model, make_plan, thresholds
@@ -66,6 +67,26 @@ def test_mirroring_changes_nothing_for_a_network_without_a_side(segmenter):
     prepared = prepare([_volume((16, 16, 16))], segmenter.plan)
     with Predictor(segmenter) as plain, Predictor(segmenter, mirror=True) as mirrored:
         np.testing.assert_allclose(plain.predict(prepared), mirrored.predict(prepared), atol=1e-6)
+
+
+def test_each_window_is_mirrored_by_itself(segmenter, monkeypatch):
+    prepared = prepare([_volume((21, 16, 19))], segmenter.plan)
+    seen = []
+
+    def run(inputs):
+        seen.append(inputs["image"])
+        return {"logits": np.cumsum(inputs["image"], axis=2) @ np.diag(np.arange(16.0, dtype=np.float32))}
+
+    with Predictor(segmenter, mirror=True, members=[0]) as predictor:
+        monkeypatch.setattr(predictor._engines[0], "run", run)
+        got = predictor.logits(prepared)
+
+        def mean(batch):
+            copies = [np.flip(run({"image": np.flip(batch, axes)})["logits"], axes) for axes in ((), 2, 4, (2, 4))]
+            return np.mean(copies, axis=0)
+
+        expected = sliding(prepared.array, (16, 16, 16), mean)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_mirroring_is_refused_where_the_plan_forbids_it(classifier):

@@ -57,6 +57,14 @@ def test_any_overlap_gives_the_same_as_the_plain_way(overlap):
     np.testing.assert_allclose(joined(array, 2, False, overlap=overlap), plain, atol=1e-5)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_weights_about_a_voxel_off_the_middle_go_the_right_way_round(axis, backwards):
+    array = np.random.default_rng(4).normal(size=(2, 33, 30, 50)).astype(np.float32)
+    plain = sliding(array, PATCH, network, weights="gaussian")
+    np.testing.assert_allclose(joined(array, axis, backwards, weights="gaussian"), plain, atol=1e-5)
+
+
 def test_a_slab_leaves_as_soon_as_no_window_touches_it():
     study = Study(np.zeros((2, 16, 12, 200), np.float32), 2, False)
     read = []

@@ -95,3 +95,27 @@ def test_a_study_smaller_than_the_patch_is_padded_on_both_sides_and_cut_back():
     assert (padded == -1).sum() == 32 - 15
     np.testing.assert_array_equal(padded[(slice(None), *cut)], array)
     np.testing.assert_allclose(sliding(array, (8, 4), _local), _local(array[None])[0])
+
+
+def test_gaussian_weights_without_floor_are_those_of_a_filtered_point():
+    from scipy.ndimage import gaussian_filter
+
+    point = np.zeros((16, 9, 1))
+    point[8, 4, 0] = 1
+    filtered = gaussian_filter(point, [2, 9 / 8, 1 / 8], mode="constant")
+    np.testing.assert_allclose(gaussian((16, 9, 1), "gaussian"), filtered / filtered.max(), atol=1e-7)
+
+
+def test_blending_with_gaussian_weights_equals_the_textbook():
+    generator = np.random.default_rng(0)
+    array = generator.normal(size=(1, 20, 13)).astype(np.float32)
+    patch, kernel = (8, 6), generator.normal(size=(8, 6)).astype(np.float32)
+    result = sliding(array, patch, lambda batch: batch * kernel, weights="gaussian")
+    total, weight = np.zeros((20, 13)), np.zeros((20, 13))
+    rows, columns = window_starts((20, 13), patch, 0.5)
+    importance = gaussian(patch, "gaussian")
+    for i in rows:
+        for j in columns:
+            total[i : i + 8, j : j + 6] += array[0, i : i + 8, j : j + 6] * kernel * importance
+            weight[i : i + 8, j : j + 6] += importance
+    np.testing.assert_allclose(result[0], total / weight, atol=1e-5)

@@ -18,6 +18,7 @@ PUBLIC = [
     "Image",
     "Model",
     "Study",
+    "convert",
     "errors",
     "evaluate",
     "fetch",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -90,3 +92,32 @@ def test_no_truncation_of_a_header_is_read_as_something_else(tmp_path: Path) -> 
             path.write_bytes(content[:size])
             with pytest.raises(StudyError, match=r"a\.dcm"):
                 read_image(path)
+
+
+def test_two_threads_may_be_the_first_to_need_pydicom(tmp_path: Path) -> None:
+    """One reads a file, the other names an object: neither sees the other's half of pydicom's circular imports."""
+    code = """
+import sys, threading
+from pathlib import Path
+sys.setswitchinterval(1e-4)
+from osler.studies.formats._dicom_header import Header, read_dataset
+from osler.studies.formats.dicom_index import kind_of_object
+report = Header(Path("x"), "", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11"}, None)
+failed = []
+def call(work, *given):
+    try:
+        work(*given)
+    except ImportError as error:
+        failed.append(str(error))
+    except Exception:
+        pass
+calls = ((read_dataset, Path(sys.argv[1])), (kind_of_object, report))
+threads = [threading.Thread(target=call, args=one) for one in calls]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(failed)
+"""
+    file = tmp_path / "x.dcm"
+    file.write_bytes(bytes(200))
+    result = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

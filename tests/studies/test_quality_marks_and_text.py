@@ -49,7 +49,7 @@ def written(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(canvas).transpose(2, 0, 1)  # (3, rows, columns)
 
 
-@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (0, 0, 255)])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0)])
 def test_words_on_tissue_are_ink(colour: tuple[int, int, int]) -> None:
     picture = written(stained(), colour)
     lines = [line for line in find_text(grey_of(picture)) if is_inked(picture, line)]
@@ -62,3 +62,11 @@ def test_nuclei_and_specks_are_no_ink_and_a_grey_picture_decides_nothing() -> No
     speck = TextLine((40, 46), (60, 74), 0.99)
     assert not is_inked(written(stained(), (255, 255, 255)), speck)
     assert is_inked(grey().transpose(0, 2, 1), speck)
+
+
+def test_lines_of_two_slices_lie_on_one_another_where_they_share_half() -> None:
+    line = TextLine((10, 20), (30, 70), 1.0)
+    assert line.lies_on(TextLine((12, 22), (35, 75), 1.0))
+    assert not line.lies_on(TextLine((16, 26), (30, 70), 1.0))
+    assert not line.lies_on(TextLine((10, 20), (30, 200), 1.0))
+    assert line.overlaps(TextLine((16, 26), (60, 90), 1.0))

@@ -8,7 +8,7 @@ from PIL import Image as PillowImage
 from scipy.ndimage import zoom
 
 from osler.errors import GeometryError
-from osler.studies.resample import affine_after_resample, resample
+from osler.studies.resample import affine_after_resample, axis_map, resample
 
 
 @pytest.mark.parametrize("order", [1, 3])
@@ -72,3 +72,11 @@ def test_the_outer_faces_stay_where_they_were():
         old = affine @ [*(c * n - 0.5 for c, n in zip(corner, (10, 20, 30), strict=True)), 1]
         new = after @ [*(c * n - 0.5 for c, n in zip(corner, (4, 35, 31), strict=True)), 1]
         np.testing.assert_allclose(old, new)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize(("before", "size"), [(40, 52), (100, 130), (15, 5), (60, 61), (7, 30)])
+def test_later_outputs_need_no_earlier_inputs(order, before, size):
+    along = axis_map(before, size, order=order, antialias=False)
+    needs = np.array([along.needs(o, o + 1) for o in range(size)])
+    assert (np.diff(needs, axis=0) >= 0).all()

@@ -271,6 +271,7 @@ def discs(folder: Path, seed: int, wrong: tuple[int, ...]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_trained_model_finds_answers_that_were_turned(tmp_path: Path) -> None:
     from osler.workflows.train import train
 

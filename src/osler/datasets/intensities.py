@@ -60,14 +60,17 @@ def check_not_blank(name: str, limits: Limits, lowest: float, highest: float) ->
         )
 
 
-def limits_of(array: Array, plan: NormalisationPlan, colours: int, name: str) -> Limits:
+def limits_of(
+    array: Array, plan: NormalisationPlan, colours: int, name: str, *, foreground: Array | None = None
+) -> Limits:
     """How one channel is clipped and scaled.
 
     Args:
-        array: (C, \\*source shape), as stored.
+        array: (C, \\*source shape), as stored; the part of it that is kept where the plan crops.
         plan: of this channel.
         colours: channels of the array that the network sees.
         name: of the channel, for messages.
+        foreground: (\\*source shape) bool, the voxels that count; None counts all.
 
     Raises:
         Unsuitable: when a value is not finite, or all are one.
@@ -79,11 +82,40 @@ def limits_of(array: Array, plan: NormalisationPlan, colours: int, name: str) ->
         raise Unsuitable(f"channel {name} is blank: every value is {lowest:g}", remedy="leave out the file")
     if plan.kind == "dataset":
         return Limits(plan.low, plan.high, plan.mean, plan.std)
-    step = math.ceil((array[0].size / _PERCENTILE_VOXELS) ** (1 / (array.ndim - 1)))
-    values = to_colours(array[(slice(None), *(slice(None, None, step),) * (array.ndim - 1))], colours)
-    low, high = (float(p) for p in np.percentile(values, (plan.low, plan.high)))
+    values = _values_of(array, plan, colours, foreground)
+    low, high = float(values.min()), float(values.max())
+    if not _is_whole(plan):
+        low, high = (float(p) for p in np.percentile(values, (plan.low, plan.high)))
     if low == high:  # nearly everything is one value, as in a picture of a few bright vessels: nothing to cut off
         low, high = lowest, highest
-    clipped = np.clip(values, low, high, dtype=np.float32, casting="unsafe")
-    std = float(clipped.std(dtype=np.float64))
-    return Limits(low, high, float(clipped.mean(dtype=np.float64)), std if std > 0 else high - low)
+    if plan.kind == "range":
+        return Limits(low, high, low, high - low)
+    if _is_whole(plan):
+        mean, std = _moments(values)
+    else:
+        clipped = np.clip(values, low, high, dtype=np.float32, casting="unsafe")
+        mean, std = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
+    return Limits(low, high, mean, std if std > 0 else high - low)
+
+
+def _moments(values: Array) -> tuple[float, float]:
+    """Mean and standard deviation in float64, plane by plane, so that nothing of the array's size is allocated."""
+    planes = [values[..., n] for n in range(values.shape[-1])] if values.ndim > 2 else [values]
+    mean = sum(float(plane.sum(dtype=np.float64)) for plane in planes) / values.size
+    squares = sum(float(np.square(plane - np.float64(mean)).sum()) for plane in planes)
+    return mean, math.sqrt(squares / values.size)
+
+
+def _is_whole(plan: NormalisationPlan) -> bool:
+    """Whether nothing is cut off; then no voxel may be left out either."""
+    return (plan.low, plan.high) == (0, 100)
+
+
+def _values_of(array: Array, plan: NormalisationPlan, colours: int, foreground: Array | None) -> Array:
+    """The intensities that a channel's statistics are of."""
+    if foreground is not None:
+        return to_colours(array, colours)[:, foreground]
+    if _is_whole(plan):
+        return to_colours(array, colours)
+    step = math.ceil((array[0].size / _PERCENTILE_VOXELS) ** (1 / (array.ndim - 1)))
+    return to_colours(array[(slice(None), *(slice(None, None, step),) * (array.ndim - 1))], colours)

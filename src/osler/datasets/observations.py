@@ -149,7 +149,7 @@ def _text(case: Case) -> tuple[Box, ...]:
         for place, (plane, found) in enumerate(zip(cuts, lines, strict=True)):
             others = [line for other in (*lines[:place], *lines[place + 1 :]) for line in other]
             for line in found:
-                if _inked(image, line) and (len(cuts) == 1 or any(line.overlaps(other) for other in others)):
+                if _inked(image, line) and (len(cuts) == 1 or any(line.lies_on(other) for other in others)):
                     start, stop = plane.box(line.rows, line.columns)
                     boxes.append(Box(channel=name, start=start, stop=stop))
     return tuple(boxes)

@@ -17,6 +17,7 @@ __all__ = [
     "NormalisationPlan",
     "OptimiserPlan",
     "Plan",
+    "RegionPlan",
     "TaskName",
 ]
 
@@ -37,6 +38,14 @@ class GridPlan(_Frozen):
       - ``stretch``: resample to exactly ``shape``.
     ``orientation`` is three letters for 3D ("RAS"), None to keep the axes as they come (2D).
     ``order`` is the interpolation order of images (1 linear, 3 cubic); masks go by linear interpolation of one-hot.
+    ``kept_axes`` keep the study's own spacing, whatever ``spacing`` says of them (a network that goes slice by slice).
+    ``crop`` "nonzero" leaves away what lies outside the smallest box around all voxels that are not 0 in any channel.
+    ``resampling``:
+      - ``antialiased``: axes that lose many voxels are averaged, not thinned out.
+      - ``plain``: the interpolation alone; the result stays within the image's own range.
+      - ``separate``: ``plain``, but where voxels are more than three times as long along one axis as along another, in
+        the study or on the working grid, the longest axis goes by nearest voxel, each slice within its own range.
+    ``back`` is what is interpolated on the way back onto the source grid.
     ``spacing_known`` says whether ``spacing`` is in millimetres (True) or pixels (False), so that a study of the other
     kind is refused; None does not check.
     """
@@ -47,26 +56,36 @@ class GridPlan(_Frozen):
     orientation: str | None = None
     order: Literal[1, 3] = 1
     spacing_known: bool | None = None
+    kept_axes: tuple[int, ...] = ()
+    crop: Literal["none", "nonzero"] = "none"
+    resampling: Literal["antialiased", "plain", "separate"] = "antialiased"
+    back: Literal["probabilities", "logits"] = "probabilities"
 
 
 class NormalisationPlan(_Frozen):
     """How one channel's intensities become the network's input: clip to [low, high], subtract mean, divide by std.
 
     ``dataset``: the four numbers are the dataset's (CT). ``image``: per image; ``low`` and ``high`` are percentiles
-    (0 to 100) of the image, mean and std those of the clipped image.
+    (0 to 100) of the image, mean and std those of the clipped image. ``range``: the same percentiles become 0 and 1.
+    ``over`` "nonzero": an image's statistics are those of the voxels that are not 0 in any channel, holes filled, and
+    all others become the mean.
     """
 
-    kind: Literal["dataset", "image"]
+    kind: Literal["dataset", "image", "range"]
     low: float
     high: float
     mean: float = 0.0
     std: float = 1.0
+    over: Literal["all", "nonzero"] = "all"
 
 
 class NetworkPlan(_Frozen):
     """``family`` is a name on ``learning.networks``' list; ``features`` are filters per level; ``strides`` the
     down-sampling into each level (first is all ones); ``blocks`` residual blocks per level. ``pooling`` is how an
-    encoder sums up its places: their mean, or mean and maximum side by side."""
+    encoder sums up its places: their mean, or mean and maximum side by side.
+
+    Of the families that begin with ``nnunet`` only: ``kernels`` per level (empty: 3 everywhere), ``decoder_blocks`` per
+    level of the decoder, deepest first (empty: 2 everywhere), and ``slope`` of the activation below 0."""
 
     family: str
     features: tuple[int, ...]
@@ -76,6 +95,18 @@ class NetworkPlan(_Frozen):
     normalisation: Literal["instance", "group", "batch"] = "instance"
     deep_supervision: bool = False
     pooling: Literal["mean", "mean_max"] = "mean"
+    kernels: tuple[tuple[int, ...], ...] = ()
+    decoder_blocks: tuple[int, ...] = ()
+    slope: float = Field(default=0.01, ge=0)
+
+
+class RegionPlan(_Frozen):
+    """One output of a network whose structures overlap: what it is called, the values of a mask that it is made of,
+    and the value that it writes."""
+
+    name: str
+    values: tuple[int, ...]
+    writes: int
 
 
 class LossPlan(_Frozen):
@@ -134,6 +165,10 @@ class Plan(_Frozen):
     ``pace`` repeats a run that was limited by time: from step n on, progress grows by that much per step.
     ``members`` networks are trained one after the other, from other seeds, and their probabilities averaged.
     ``foreground`` is the share of patches centred on a label. ``mirror_axes`` are those safe to mirror in prediction.
+    ``window_weights`` is how overlapping windows share a voxel: a Gaussian of an eighth of the patch, about the patch's
+    middle and nowhere below a hundredth per axis (``floored``), or about voxel n // 2 of n as it is (``gaussian``).
+    ``regions``: where structures overlap, the network answers each of these on its own (sigmoid), and a voxel gets the
+    value of the last one that is above one half. Without them outputs are background and labels (softmax).
     """
 
     schema_version: int = PLAN_VERSION
@@ -143,6 +178,7 @@ class Plan(_Frozen):
     channels: tuple[str, ...]
     colours: int = Field(default=1, description="array channels per image: 1 grey, 3 colour")
     labels: LabelSet
+    regions: tuple[RegionPlan, ...] = ()
     modality: str = ""
     grid: GridPlan
     normalisation: tuple[NormalisationPlan, ...]
@@ -160,6 +196,7 @@ class Plan(_Frozen):
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
     overlap: float = Field(default=0.5, ge=0, lt=1)
+    window_weights: Literal["floored", "gaussian"] = "floored"
     mirror_axes: tuple[int, ...] = ()
     target_mean: float = 0.0
     target_std: float = 1.0
@@ -174,6 +211,8 @@ class Plan(_Frozen):
     @property
     def outputs(self) -> int:
         """Channels of the network's output, by task."""
+        if self.regions:
+            return len(self.regions)
         labels = len(self.labels.labels)
         return {"classify": labels, "multilabel": labels, "ordinal": labels - 1, "regress": 1, "segment": labels + 1}[
             self.task

@@ -10,7 +10,7 @@ from osler.errors import PlanError
 
 __all__ = ["check_plan_fields"]
 
-_LEVELLED = ("unet", "encoder")
+_LEVELLED = ("unet", "encoder", "nnunet", "nnunet_resenc", "nnunet_residual")
 """Families whose levels are told one by one by ``features``, ``strides`` and ``blocks``."""
 
 
@@ -31,6 +31,7 @@ def _contradictions(plan: Plan) -> Iterator[str]:
     if plan.network.family in _LEVELLED:
         yield from _levels(plan)
         yield from _depth(plan)
+    yield from _converted(plan)
     weights = plan.loss.class_weights
     if weights and len(weights) != plan.outputs:
         background = " (background first)" if plan.task == "segment" else ""
@@ -75,6 +76,22 @@ def _grid(plan: Plan) -> Iterator[str]:
         yield f"patch is {plan.patch} and grid.shape {grid.shape}: for the task {plan.task} both must be the same"
 
 
+def _converted(plan: Plan) -> Iterator[str]:
+    """Fields that models of other programs brought along."""
+    if plan.regions:
+        yield "regions are given, and Osler does not learn structures that overlap"
+    if any(axis not in range(plan.dimensions) for axis in plan.grid.kept_axes):
+        yield f"grid.kept_axes is {plan.grid.kept_axes}, and dimensions is {plan.dimensions}: axes count from 0"
+    network = plan.network
+    if not network.family.startswith("nnunet") and (network.kernels or network.decoder_blocks or network.slope != 0.01):
+        yield f"network.kernels, decoder_blocks or slope is given, which the family {network.family} does not have"
+    for kernel in network.kernels:
+        if len(kernel) != plan.dimensions or any(size < 1 or size % 2 == 0 for size in kernel):
+            yield f"network.kernels holds {kernel}, and needs an odd size for each of {plan.dimensions} axes"
+    if network.kernels and len(network.kernels) != len(network.features):
+        yield f"network.kernels has {len(network.kernels)} entries, and network.features {len(network.features)}"
+
+
 def _levels(plan: Plan) -> Iterator[str]:
     network = plan.network
     lengths = {"features": len(network.features), "strides": len(network.strides), "blocks": len(network.blocks)}
@@ -92,8 +109,9 @@ def _levels(plan: Plan) -> Iterator[str]:
 def _depth(plan: Plan) -> Iterator[str]:
     """Whether the patch is large enough for the strides."""
     network = plan.network
-    if network.family == "unet" and any(step != 1 for step in network.strides[0]):
-        yield f"network.strides begins with {network.strides[0]}, and the first level of a unet has no stride: all ones"
+    if network.family != "encoder" and any(step != 1 for step in network.strides[0]):
+        first = f"the first level of a {network.family} has no stride: all ones"
+        yield f"network.strides begins with {network.strides[0]}, and {first}"
     total = tuple(math.prod(steps) for steps in zip(*network.strides, strict=True))
     if any(size < steps for size, steps in zip(plan.patch, total, strict=True)):
         yield f"patch is {plan.patch}, smaller than the {total} that network.strides divide it by in all"

@@ -1,6 +1,6 @@
 """From a study's images to the array that a network sees, and back. Training and inference both use exactly this.
 
-    colours ─▶ limits ─▶ upright (gantry tilt) ─▶ orientation ─▶ clip ─▶ resample ─▶ subtract mean, divide by std ─▶ pad
+    colours ─▶ upright (gantry tilt) ─▶ orientation ─▶ crop ─▶ clip ─▶ resample ─▶ subtract mean, divide by std ─▶ pad
 
 A ``Trace`` remembers what was done to the grid, so that a network's answer goes back onto the source grid exactly.
 """
@@ -8,24 +8,29 @@ A ``Trace`` remembers what was done to the grid, so that a network's answer goes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from osler.datasets.cropping import box_of, filled
 from osler.datasets.intensities import check_not_blank, limits_of, to_colours
 from osler.datasets.labels import LabelSet
 from osler.datasets.modality import check_modality
-from osler.datasets.plan import GridPlan, NormalisationPlan, Plan
+from osler.datasets.overshoot import overshoot_bounds
+from osler.datasets.plan import NormalisationPlan, Plan
+from osler.datasets.restoration import restore, restore_labels
+from osler.datasets.trace import Trace, trace_of
 from osler.errors import GridMismatch, PlanError, Unsuitable
-from osler.studies.geometry import Array, flip_and_permute, orientation_transform, spacing_of
+from osler.studies.geometry import Array, flip_and_permute, spacing_of
 from osler.studies.image import Image
 from osler.studies.resample import resample
-from osler.studies.tilt import Upright, made_tilted, made_upright, upright_of
+from osler.studies.tilt import made_upright
 
 __all__ = [
     "Prepared",
     "Trace",
     "check_images",
+    "cropped_trace",
     "grid_difference",
     "prepare",
     "prepare_mask",
@@ -36,45 +41,6 @@ __all__ = [
 
 _SAME_GRID = 0.5
 """Grids whose corners lie within half a voxel are one grid: headers round, and tools differ in where a voxel begins."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What was done to a study's grid. Shapes are spatial, (I, J) or (I, J, K).
-
-    Args:
-        source_shape: as it came.
-        source_affine: (4, 4), index to RAS+ mm, of the grid it came on.
-        spacing_known: whether the affine is in millimetres.
-        order: oriented axis n is source axis ``order[n]``.
-        flips: oriented axis n runs against its source axis.
-        oriented_shape: after reorientation.
-        working_shape: after resampling.
-        pad_low: voxels added before each axis.
-        padded_shape: the shape of the prepared array; equal to ``working_shape`` unless the plan's grid is ``fit``.
-        upright: the right-angled grid that a tilted stack was sheared onto before anything else; None for all others.
-    """
-
-    source_shape: tuple[int, ...]
-    source_affine: Array = field(repr=False)
-    spacing_known: bool
-    order: tuple[int, ...]
-    flips: tuple[bool, ...]
-    oriented_shape: tuple[int, ...]
-    working_shape: tuple[int, ...]
-    pad_low: tuple[int, ...]
-    padded_shape: tuple[int, ...]
-    upright: Upright | None = None
-
-    @property
-    def resampled(self) -> bool:
-        """Whether the working grid has other voxels than the source."""
-        return self.working_shape != self.oriented_shape
-
-    @property
-    def inside(self) -> tuple[slice, ...]:
-        """The part of the prepared array that is the study and not padding."""
-        return tuple(slice(low, low + n) for low, n in zip(self.pad_low, self.working_shape, strict=True))
 
 
 @dataclass(frozen=True)
@@ -97,12 +63,29 @@ def prepare(images: Sequence[Image], plan: Plan) -> Prepared:
         PlanError: when the plan does not say how to normalise each channel.
     """
     check_images(images, plan)
-    trace = trace_of(images[0], plan.grid)
+    trace = cropped_trace(images, plan)
+    foreground = None
+    if any(one.over == "nonzero" for one in plan.normalisation):
+        foreground = filled([_laid(image.array, trace) for image in images])  # (*trace.kept_shape)
     array = np.empty((plan.inputs, *trace.padded_shape), np.float32)
     for n, (name, image, normalisation) in enumerate(zip(plan.channels, images, plan.normalisation, strict=True)):
-        channel = _prepare_channel(image, normalisation, plan, trace, name)
+        here = foreground if normalisation.over == "nonzero" else None
+        channel = _prepare_channel(image, normalisation, plan, trace, name, here)
         array[n * plan.colours : (n + 1) * plan.colours] = channel
     return Prepared(array, trace)
+
+
+def cropped_trace(images: Sequence[Image], plan: Plan) -> Trace:
+    """``trace_of`` of a study, with the crop that the plan asks for.
+
+    Raises:
+        Unsuitable: when nothing is left after cropping.
+        PlanError: when the grid plan does not fit the images' dimensions.
+    """
+    trace = trace_of(images[0], plan.grid)
+    if plan.grid.crop == "none":
+        return trace
+    return trace_of(images[0], plan.grid, cropped=box_of([_laid(image.array, trace) for image in images]))
 
 
 def prepare_mask(mask: Image, trace: Trace, plan: Plan) -> Array:
@@ -129,75 +112,13 @@ def prepare_mask(mask: Image, trace: Trace, plan: Plan) -> Array:
     if trace.upright is not None:
         indices = made_upright(indices, trace.upright, labels=True)
     oriented = _orient(indices, trace)
+    if trace.cropped is not None:
+        oriented = oriented[(slice(None), *trace.cropped)]
     if trace.resampled:
         oriented = _resample_classes(oriented, trace.working_shape)
     padded = np.zeros(trace.padded_shape, np.uint8)
     padded[trace.inside] = oriented[0]
     return padded
-
-
-def restore(probabilities: Array, trace: Trace) -> Array:
-    """Bring channels of a network's answer back onto the source grid.
-
-    Args:
-        probabilities: (C, *trace.padded_shape), any real dtype.
-        trace: of the prepared study.
-
-    Returns:
-        (C, *trace.source_shape) float32.
-    """
-    inner = probabilities[(slice(None), *trace.inside)]
-    inner = resample(inner, trace.oriented_shape) if trace.resampled else np.asarray(inner, np.float32)
-    back = _orient_back(inner, trace)
-    return np.ascontiguousarray(back if trace.upright is None else made_tilted(back, trace.upright))
-
-
-def restore_labels(probabilities: Array, trace: Trace, labels: LabelSet) -> Array:
-    """The most probable class of each voxel of the source grid, as the data set writes it.
-
-    Only one class at a time is held on the source grid; ties go to the lower class index.
-
-    Args:
-        probabilities: (1 + labels, *trace.padded_shape); channel 0 is background.
-        trace: of the prepared study.
-        labels: of kind ``mask``, in the order of the channels.
-
-    Returns:
-        ``trace.source_shape``, the smallest integer type that holds the values.
-
-    Raises:
-        PlanError: when there is not one channel for the background and each label.
-    """
-    values = np.array([0, *labels.values])
-    if len(values) != len(probabilities):
-        raise PlanError(f"{len(probabilities)} channels do not fit background and {len(labels.values)} labels")
-    inner = probabilities[(slice(None), *trace.inside)]
-    winner = _largest_channel(inner, trace.oriented_shape) if trace.resampled else np.argmax(inner, axis=0)
-    smallest = np.result_type(np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
-    back = _orient_back(values.astype(smallest)[winner][None], trace)
-    return np.ascontiguousarray((back if trace.upright is None else made_tilted(back, trace.upright, labels=True))[0])
-
-
-def trace_of(image: Image, grid: GridPlan) -> Trace:
-    """Decide the working grid of a study from its image's grid.
-
-    Raises:
-        PlanError: when the grid plan does not fit the image's dimensions.
-    """
-    wanted = grid.spacing if grid.resize == "spacing" else grid.shape
-    if wanted is None or len(wanted) != image.dimensions:
-        raise PlanError(f"the grid plan {grid.resize!r} has no size per axis of a {image.dimensions}D image")
-    upright = upright_of(image.shape, image.affine) if image.spacing_known else None
-    shape, affine = (image.shape, image.affine) if upright is None else (upright.shape, upright.affine)
-    order, flips = _orientation(affine, image.dimensions, grid)
-    oriented = tuple(shape[a] for a in order)
-    spacing = tuple(spacing_of(affine)[a] for a in order)
-    working = padded = _working_shape(oriented, spacing, grid)
-    if grid.resize == "fit" and grid.shape is not None:
-        padded = grid.shape
-    pad_low = tuple((full - n) // 2 for full, n in zip(padded, working, strict=True))
-    known = image.spacing_known
-    return Trace(image.shape, image.affine, known, order, flips, oriented, working, pad_low, tuple(padded), upright)
 
 
 def grid_difference(one: Image, other: Image) -> str:
@@ -261,19 +182,26 @@ def _difference(shape: tuple[int, ...], affine: Array, spacing_known: bool, othe
     return f"its corners lie up to {apart:.3g} mm apart"
 
 
-def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: Trace, name: str) -> Array:
-    """(colours or 1, *trace.padded_shape) float32."""
-    limits = limits_of(image.array, plan, whole.colours, name)
-    source = to_colours(image.array, whole.colours)
-    if trace.upright is not None:
-        source = made_upright(source, trace.upright)
-    array: Array = np.clip(_orient(source, trace), limits.low, limits.high, dtype=np.float32, casting="unsafe")
+def _prepare_channel(
+    image: Image, plan: NormalisationPlan, whole: Plan, trace: Trace, name: str, foreground: Array | None
+) -> Array:
+    """(colours or 1, *trace.padded_shape) float32; ``foreground`` (*trace.kept_shape) are the voxels that count."""
+    laid = _laid(to_colours(image.array, whole.colours), trace)
+    counted = laid if foreground is not None or trace.upright is not None else image.array[trace.source_part]
+    if trace.upright is not None and trace.cropped is None:
+        counted = image.array  # shearing upright adds voxels
+    limits = limits_of(counted, plan, whole.colours, name, foreground=foreground)
+    array: Array = np.clip(laid, limits.low, limits.high, dtype=np.float32, casting="unsafe")
+    if foreground is not None:
+        array = np.where(foreground, array, np.float32(limits.mean))
     if array.size > 1:
         check_not_blank(name, limits, float(array.min()), float(array.max()))
     if trace.resampled:
-        array = resample(array, trace.working_shape, order=whole.grid.order)
-        if whole.grid.order == 3:  # a cubic overshoots at edges
-            np.clip(array, limits.low, limits.high, out=array)
+        low, high = overshoot_bounds(array, trace, limits)
+        ways = trace.interpolation
+        array = resample(array, trace.working_shape, order=ways.there, antialias=ways.antialias)
+        if 3 in ways.there:
+            np.clip(array, low, high, out=array)
     np.subtract(array, np.float32(limits.mean), out=array)
     np.divide(array, np.float32(limits.std), out=array)
     if trace.padded_shape == trace.working_shape:
@@ -283,22 +211,11 @@ def _prepare_channel(image: Image, plan: NormalisationPlan, whole: Plan, trace: 
     return padded
 
 
-def _orientation(affine: Array, dimensions: int, grid: GridPlan) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    if grid.orientation is None or dimensions == 2:
-        return tuple(range(dimensions)), (False,) * dimensions
-    return orientation_transform(affine, grid.orientation)
-
-
-def _working_shape(shape: tuple[int, ...], spacing: tuple[float, ...], grid: GridPlan) -> tuple[int, ...]:
-    if grid.resize == "spacing" and grid.spacing is not None:
-        return tuple(max(1, round(n * s / t)) for n, s, t in zip(shape, spacing, grid.spacing, strict=True))
-    if grid.shape is None:
-        raise PlanError(f"the grid plan {grid.resize!r} has no shape")
-    if grid.resize == "stretch":
-        return grid.shape
-    extent = [n * s for n, s in zip(shape, spacing, strict=True)]
-    scale = min(full / e for full, e in zip(grid.shape, extent, strict=True))
-    return tuple(min(full, max(1, round(e * scale))) for full, e in zip(grid.shape, extent, strict=True))
+def _laid(array: Array, trace: Trace) -> Array:
+    """(C, *source_shape) to (C, *kept_shape): upright, oriented, cropped; a view where it can be."""
+    upright = array if trace.upright is None else made_upright(array, trace.upright)
+    oriented = _orient(upright, trace)
+    return oriented if trace.cropped is None else oriented[(slice(None), *trace.cropped)]
 
 
 def _orient(array: Array, trace: Trace) -> Array:
@@ -307,12 +224,6 @@ def _orient(array: Array, trace: Trace) -> Array:
         return array
     order, flips = trace.order, trace.flips
     return flip_and_permute(array, np.eye(4), (order[0], order[1], order[2]), (flips[0], flips[1], flips[2]))[0]
-
-
-def _orient_back(array: Array, trace: Trace) -> Array:
-    """(C, *oriented_shape) to (C, *source_shape), a view."""
-    unflipped = array[(slice(None), *(slice(None, None, -1) if f else slice(None) for f in trace.flips))]
-    return np.transpose(unflipped, (0, *(1 + int(a) for a in np.argsort(trace.order))))
 
 
 def _class_indices(array: Array, labels: LabelSet) -> Array:
@@ -363,15 +274,4 @@ def _resample_classes(indices: Array, shape: tuple[int, ...]) -> Array:
         here = resample(indices == index, shape)
         np.copyto(winner, np.uint8(index), where=here > share)
         np.maximum(share, here, out=share)
-    return winner
-
-
-def _largest_channel(array: Array, shape: tuple[int, ...]) -> Array:
-    """(C, *before) to the index (*shape) of the largest channel after resampling, one channel at a time."""
-    largest = resample(array[:1], shape)
-    winner = np.zeros(shape, np.intp if len(array) > 256 else np.uint8)
-    for index in range(1, len(array)):
-        here = resample(array[index : index + 1], shape)
-        np.copyto(winner, winner.dtype.type(index), where=(here > largest)[0])
-        np.maximum(largest, here, out=largest)
     return winner

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from osler.datasets.intensities import Limits, check_not_blank, limits_of, to_colours
-from osler.datasets.plan import Plan
-from osler.datasets.preparation import Trace, check_images, trace_of
+from osler.datasets.overshoot import overshoot_bounds
+from osler.datasets.plan import NormalisationPlan, Plan
+from osler.datasets.preparation import Trace, check_images, cropped_trace
 from osler.errors import PlanError
 from osler.studies.geometry import Array
 from osler.studies.image import Image
@@ -31,15 +32,26 @@ def slab_axis(trace: Trace) -> int:
 
 
 def fits(trace: Trace, plan: Plan) -> bool:
-    """Whether a study can be prepared in slabs: it is 3D, was not tilted, and is not padded to a shape."""
-    return plan.dimensions == 3 and plan.grid.resize == "spacing" and trace.upright is None
+    """Whether a study can be prepared in slabs: it is 3D, was not tilted, is not padded to a shape, and needs nothing
+    of the whole study but its range and its moments."""
+    if plan.dimensions != 3 or plan.grid.resize != "spacing" or trace.upright is not None:
+        return False
+    if any(one.over == "nonzero" for one in plan.normalisation):  # holes are filled in the whole study
+        return False
+    axis, ways = slab_axis(trace), trace.interpolation
+    # The nearest of two voxels that are equally near is another one where planes are counted from the other end.
+    return not (trace.flips[axis] and 0 in (ways.there[axis], ways.back[axis]))
 
 
 @dataclass
 class _Channel:
+    """``array`` is the part of the source that is kept; ``bounds`` are those of interpolated voxels, planes on the slab
+    axis."""
+
     name: str
-    image: Image
+    array: Array
     limits: Limits
+    bounds: tuple[Array, Array]
     lowest: float = float("inf")
     highest: float = float("-inf")
 
@@ -60,7 +72,7 @@ class SlabSource:
 
     def __init__(self, images: Sequence[Image], plan: Plan) -> None:
         check_images(images, plan)
-        self.trace = trace_of(images[0], plan.grid)
+        self.trace = cropped_trace(images, plan)
         if not fits(self.trace, plan):
             raise PlanError("this study cannot be prepared in slabs", remedy="prepare it whole")
         self.axis = slab_axis(self.trace)
@@ -68,11 +80,12 @@ class SlabSource:
         self.shape = self.trace.working_shape
         self._plan = plan
         self._channels = [
-            _Channel(name, image, limits_of(image.array, normalisation, plan.colours, name))
+            self._channel(name, image, normalisation)
             for name, image, normalisation in zip(plan.channels, images, plan.normalisation, strict=True)
         ]
-        pairs = zip(self.trace.oriented_shape, self.shape, strict=True)
-        self._maps = [axis_map(before, size, order=plan.grid.order) for before, size in pairs]
+        ways = self.trace.interpolation
+        sizes = zip(self.trace.kept_shape, self.shape, ways.there, strict=True)
+        self._maps = [axis_map(before, size, order=order, antialias=ways.antialias) for before, size, order in sizes]
         self._kept: Array | None = None  # (C, *in-plane working, source planes), the planes on self.axis
         self._first = 0  # source plane that ``_kept`` begins with
 
@@ -85,7 +98,8 @@ class SlabSource:
         low, high = along.needs(start, stop)
         kept = self._extend(low, high)
         same = along.size == along.before
-        return self._normalise(kept.copy() if same else _multiply(along.matrix(start, stop), kept, self.axis + 1))
+        slab = kept.copy() if same else _multiply(along.matrix(start, stop), kept, self.axis + 1)
+        return self._normalise(slab, start, stop)
 
     def check(self) -> None:
         """After the last plane was read.
@@ -96,12 +110,18 @@ class SlabSource:
         for channel in self._channels:
             check_not_blank(channel.name, channel.limits, channel.lowest, channel.highest)
 
+    def _channel(self, name: str, image: Image, normalisation: NormalisationPlan) -> _Channel:
+        array = image.array[self.trace.source_part]
+        limits = limits_of(array, normalisation, self._plan.colours, name)
+        bounds = overshoot_bounds(self._orient(to_colours(array, self._plan.colours)), self.trace, limits)
+        return _Channel(name, array, limits, bounds)
+
     def _extend(self, low: int, high: int) -> Array:
         """Source planes ``low`` to ``high``, oriented, clipped and resampled in-plane."""
         parts = []
         done = low
         if self._kept is not None:
-            done = self._first + self._kept.shape[self.axis + 1]
+            done = max(low, self._first + self._kept.shape[self.axis + 1])  # thinning out leaves planes unread
             keep = [slice(None)] * 4
             keep[self.axis + 1] = slice(low - self._first, None)
             parts.append(self._kept[tuple(keep)])
@@ -119,7 +139,7 @@ class SlabSource:
         shape[self.axis + 1] = stop - first
         planes = np.empty(shape, np.float32)
         for n, channel in enumerate(self._channels):
-            source = to_colours(channel.image.array[..., first:stop], colours)
+            source = to_colours(channel.array[..., first:stop], colours)
             limits = channel.limits
             clipped = np.clip(self._orient(source), limits.low, limits.high, dtype=np.float32, casting="unsafe")
             channel.lowest = min(channel.lowest, float(clipped.min()))
@@ -136,15 +156,22 @@ class SlabSource:
         flips = [flip and n != self.axis for n, flip in enumerate(self.trace.flips)]
         return moved[(slice(None), *(slice(None, None, -1) if flip else slice(None) for flip in flips))]
 
-    def _normalise(self, slab: Array) -> Array:
+    def _normalise(self, slab: Array, start: int, stop: int) -> Array:
+        """Scale the working planes ``start`` to ``stop``, in place."""
         colours = self._plan.colours
         for n, channel in enumerate(self._channels):
             part, limits = slab[n * colours : (n + 1) * colours], channel.limits
-            if self._plan.grid.order == 3:  # a cubic overshoots at edges
-                np.clip(part, limits.low, limits.high, out=part)
+            if 3 in self.trace.interpolation.there:  # a cubic overshoots at edges
+                low, high = (self._planes_of(bound, start, stop) for bound in channel.bounds)
+                np.clip(part, low, high, out=part)
             np.subtract(part, np.float32(limits.mean), out=part)
             np.divide(part, np.float32(limits.std), out=part)
         return slab
+
+    def _planes_of(self, bound: Array, start: int, stop: int) -> Array:
+        if bound.shape[self.axis + 1] == 1:
+            return bound
+        return bound[tuple(slice(start, stop) if n == self.axis + 1 else slice(None) for n in range(4))]
 
 
 def _in_plane(channel: Array, maps: Sequence[AxisMap], axes: Sequence[int]) -> Array:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from osler.datasets.labels import LabelSet
+from osler.datasets.plan import RegionPlan
 from osler.datasets.preparation import Trace, restore_labels
 from osler.studies.geometry import Array
 
@@ -15,11 +17,11 @@ __all__ = ["LabelCount", "Labelled", "as_labelled", "value_table"]
 
 @dataclass(frozen=True)
 class LabelCount:
-    """One label of a study.
+    """One label, or region of several, of a study.
 
     Args:
         profiles: per axis of the source, how many of its voxels lie at each index.
-        probability: mean over the working voxels that it won; where it won none, its highest.
+        probability: mean over the working voxels that it won (a region: has); where it won none, its highest.
     """
 
     profiles: tuple[Array, ...]
@@ -28,7 +30,8 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Labelled:
-    """``mask`` is on the source grid, (I, J[, K]) of the data set's values; ``counts`` has one entry per label."""
+    """``mask`` is on the source grid, (I, J[, K]) of the data set's values; ``counts`` has one entry per
+    label or region."""
 
     mask: Array
     counts: tuple[LabelCount, ...]
@@ -40,15 +43,34 @@ def value_table(labels: LabelSet) -> Array:
     return values.astype(np.result_type(np.min_scalar_type(values.min()), np.min_scalar_type(values.max())))
 
 
-def as_labelled(output: Array | Labelled, trace: Trace, labels: LabelSet) -> Labelled:
-    """What a segmenting predictor gave, as labels: probabilities (1 + labels, \\*trace.padded_shape) are restored."""
+def as_labelled(
+    output: Array | Labelled, trace: Trace, labels: LabelSet, *, regions: Sequence[RegionPlan] = ()
+) -> Labelled:
+    """What a segmenting predictor gave, as labels.
+
+    Args:
+        output: probabilities (1 + labels, \\*trace.padded_shape), or (regions, ...), are restored.
+        trace: of the study.
+        labels: of the plan.
+        regions: of the plan; where there are any, ``counts`` has one entry per region.
+    """
     if isinstance(output, Labelled):
         return output
-    mask = restore_labels(output, trace, labels)
-    means = _mean_probabilities(output[(slice(None), *trace.inside)])
+    mask = restore_labels(output, trace, labels, regions=regions)
+    inside = output[(slice(None), *trace.inside)]
+    if regions:
+        means = _mean_of_regions(inside)
+        return Labelled(
+            mask,
+            tuple(
+                LabelCount(_profiles(np.isin(mask, region.values)), mean)
+                for region, mean in zip(regions, means, strict=True)
+            ),
+        )
+    means = _mean_probabilities(inside)[1:]
     return Labelled(
         mask,
-        tuple(LabelCount(_profiles(mask == v), mean) for v, mean in zip(labels.values, means[1:], strict=True)),
+        tuple(LabelCount(_profiles(mask == v), mean) for v, mean in zip(labels.values, means, strict=True)),
     )
 
 
@@ -67,3 +89,14 @@ def _mean_probabilities(inside: Array) -> list[float]:
         total += np.bincount(winner, weights=inside[:, plane].max(axis=0).ravel(), minlength=outputs)
         voxels += np.bincount(winner, minlength=outputs)
     return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(outputs)]
+
+
+def _mean_of_regions(inside: Array) -> list[float]:
+    """(regions, \\*S) to the mean probability of each where it is above one half; its highest where it is nowhere."""
+    total, voxels = np.zeros(len(inside)), np.zeros(len(inside))
+    for plane in range(inside.shape[1]):
+        for n, here in enumerate(inside[:, plane]):
+            above = here[here > 0.5]
+            total[n] += above.sum(dtype=np.float64)
+            voxels[n] += above.size
+    return [float(total[n] / voxels[n]) if voxels[n] else float(inside[n].max()) for n in range(len(inside))]

@@ -1,11 +1,11 @@
 """From blended slabs on the working grid to labels on the source grid, a few planes and one small tile at a time.
 
-A voxel of the source gets the class whose probability, interpolated from the working grid, is highest: the same labels
-as interpolating the probabilities of every class over the whole study and taking the largest. Most tiles need nothing
-of it. Where one class wins every voxel that a tile is made of, it wins after interpolation too, because interpolation
-is a mean with weights that are nowhere negative. Elsewhere the winners of single voxels together hold at least a share
-``m`` of the probability everywhere, so one of the ``n`` of them holds at least ``m / n`` after interpolation, and a
-class that nowhere reaches that cannot win.
+A voxel of the source gets the class whose probability (or logit, where the plan's grid says so), interpolated from the
+working grid, is highest: the same labels as interpolating every class over the whole study and taking the largest. Most
+tiles need nothing of it. Where one class wins every voxel that a tile is made of, it wins after interpolation too,
+because interpolation is a mean with weights that are nowhere negative. Elsewhere the winners of single voxels together
+hold at least a share ``m`` of the probability everywhere, so one of the ``n`` of them holds at least ``m / n`` after
+interpolation, and a class that nowhere reaches that cannot win. Of logits their mean takes the place of that share.
 """
 
 from __future__ import annotations
@@ -97,9 +97,11 @@ class Labeller:
         self.axis = slab_axis(trace)
         self._trace, self._head = trace, head
         self._each: Callable[..., Iterator[_Found]] = map if executor is None else executor.map
-        pairs = zip(trace.working_shape, trace.oriented_shape, strict=True)
-        self._maps = [axis_map(before, size) for before, size in pairs]
-        self.tally = Tally(outputs, trace.oriented_shape)
+        ways = trace.interpolation
+        sizes = zip(trace.working_shape, trace.kept_shape, ways.back, strict=True)
+        self._maps = [axis_map(before, size, order=order, antialias=ways.antialias) for before, size, order in sizes]
+        self._of_logits = ways.of == "logits"
+        self.tally = Tally(outputs, trace.kept_shape)
         self._tiles = [_tiles(m, 0, m.size) if n != self.axis else [] for n, m in enumerate(self._maps)]
         self._tail: Array | None = None  # (F, *working) of the planes before the slab that are still needed
         self._first = 0  # working plane that they begin with
@@ -135,7 +137,7 @@ class Labeller:
 
     def _planes(self, slab: Slab, along: _Range) -> Array:
         """(I, J, planes) oriented as the source."""
-        shape = list(self._trace.oriented_shape)
+        shape = list(self._trace.kept_shape)
         shape[self.axis] = along.source.stop - along.source.start
         labels = np.zeros(shape, np.uint8 if len(self.tally.won) <= 256 else np.uint16)
         first, second = (tiles for n, tiles in enumerate(self._tiles) if n != self.axis)
@@ -169,7 +171,9 @@ class Labeller:
         if all(r.matrix is None for r in ranges):
             tile = shaped
         else:
-            tile = _largest(probabilities.reshape(-1, *values.shape[1:]), present, ranges)
+            scores = logits - logits.max(axis=0) if self._of_logits else probabilities
+            candidates = (_by_score if self._of_logits else _by_share)(scores, present)
+            tile = _largest(scores.reshape(-1, *values.shape[1:]), candidates, ranges)
         labels[target] = tile
         own_winner = shaped[tuple(r.own for r in ranges)].ravel()
         own_share = _own_part(probabilities.max(axis=0)[None], values.shape[1:], ranges)[0]
@@ -254,15 +258,24 @@ def _certainty(logits: Array) -> Array:
     return np.asarray(1 / np.exp(logits - logits.max(axis=0)).sum(axis=0))
 
 
-def _largest(probabilities: Array, present: Array, ranges: Sequence[_Range]) -> Array:
-    """(O, \\*tile) to the class that is most probable at each source voxel; ties go to the lower index."""
-    flat = probabilities.reshape(len(probabilities), -1)
-    sure = float(flat[present].sum(axis=0).min()) / len(present)
-    candidates = np.flatnonzero(flat.max(axis=1) >= sure - _SLACK)
-    best = _interpolated(probabilities[candidates[0]], ranges)
+def _by_share(probabilities: Array, present: Array) -> Array:
+    """Classes that can win after interpolating probabilities (O, n); ``present`` are those that win a voxel."""
+    sure = float(probabilities[present].sum(axis=0).min()) / len(present)
+    return np.flatnonzero(probabilities.max(axis=1) >= sure - _SLACK)
+
+
+def _by_score(scores: Array, present: Array) -> Array:
+    """The same of logits less the largest of each voxel: one of those that win a voxel has at least their mean."""
+    sure = float(scores[present].mean(axis=0).min())
+    return np.flatnonzero(scores.max(axis=1) >= sure * (1 + _SLACK) - _SLACK)
+
+
+def _largest(scores: Array, candidates: Array, ranges: Sequence[_Range]) -> Array:
+    """(O, \\*tile) to the class with the largest interpolated score of each source voxel; ties go to the lower one."""
+    best = _interpolated(scores[candidates[0]], ranges)
     winner = np.full(best.shape, candidates[0])
     for index in candidates[1:]:
-        here = _interpolated(probabilities[index], ranges)
+        here = _interpolated(scores[index], ranges)
         np.copyto(winner, index, where=here > best)
         np.maximum(best, here, out=best)
     return winner

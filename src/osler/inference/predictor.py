@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial, reduce
 from itertools import chain, combinations
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,8 @@ def default_precision(model: Model) -> Precision:
 class Predictor:
     """The story: made from a model, entered (graphs are checked and compiled), asked any number of times, left.
 
-    Every member and, with ``mirror``, every mirrored copy of the study gives probabilities; their mean is the answer.
+    Every member and, with ``mirror``, every mirrored copy of the study (for masks: of each window) gives logits; the
+    probabilities of their mean are the answer.
 
     Args:
         model: the opened folder.
@@ -139,7 +141,12 @@ class Predictor:
     def takes_slabs(self, images: Sequence[Image]) -> bool:
         """Whether ``label`` takes a study of these images."""
         plan = self.plan
-        if plan.task != "segment" or plan.dimensions != 3 or any(image.dimensions != 3 for image in images):
+        if (
+            plan.task != "segment"
+            or plan.regions
+            or plan.dimensions != 3
+            or any(image.dimensions != 3 for image in images)
+        ):
             return False
         return fits(trace_of(images[0], plan.grid), plan)
 
@@ -159,15 +166,17 @@ class Predictor:
         run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
         labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
         table = value_table(self.plan.labels)
-        mask = np.empty(source.trace.source_shape, table.dtype, order="F")
-        patch = self.plan.patch
-        for slab in blend(source, patch, run, overlap=self.plan.overlap, batch=_windows_at_once(patch)):
+        mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
+        kept = source.trace.source_part[1:]
+        patch, weights = self.plan.patch, self.plan.window_weights
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        for slab in blend(source, patch, run, **settings):
             _check_finite(slab.values)
             for first, classes in labeller.add(slab):
-                mask[..., first : first + classes.shape[-1]] = table[classes]
+                mask[kept][..., first : first + classes.shape[-1]] = table[classes]
         source.check()
         counts = tuple(
-            LabelCount(tuple(labeller.source_profiles(n)), labeller.tally.probability(n))
+            LabelCount(_on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
             for n in range(1, self.plan.outputs)
         )
         return source.trace, Labelled(mask, counts)
@@ -206,7 +215,7 @@ class Predictor:
             total = logits if total is None else np.add(total, logits, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
-        total /= np.float32(len(self._engines) * len(self._flips))
+        total /= np.float32(len(self._engines))
         return total
 
     def _probabilities(self, logits: Array) -> Array:
@@ -220,23 +229,29 @@ class Predictor:
         return logits
 
     def _passes(self, stack: Array) -> Iterator[Array]:
-        """Logits of each member for each mirrored copy, mirrored back."""
+        """Logits of each member, averaged over mirrored copies."""
         for engine in self._engines:
-            for flips in self._flips:
-                axes = tuple(axis + 2 for axis in flips)
-                logits = self._run(engine, np.flip(stack, axes) if axes else stack)
-                yield np.flip(logits, axes) if axes and logits.ndim > 2 else logits
+            run = partial(self._mirrored, engine)
+            yield self._windowed(run, stack) if self.plan.task == "segment" else run(stack)
 
-    def _run(self, engine: Engine, stack: Array) -> Array:
-        if self.plan.task != "segment":
-            return engine.run({"image": stack})["logits"]
-        patch, batch = self.plan.patch, _windows_at_once(self.plan.patch)
-        run = partial(self._logits_of, engine)
-        volumes = [sliding(one, patch, run, overlap=self.plan.overlap, batch=batch) for one in stack]
+    def _mirrored(self, engine: Engine, stack: Array) -> Array:
+        """Mean logits of what is run and of its mirrored copies, mirrored back."""
+        found = []
+        for flips in self._flips:
+            axes = tuple(axis + 2 for axis in flips)
+            logits = self._logits_of(engine, np.flip(stack, axes) if axes else stack)
+            found.append(np.flip(logits, axes) if axes and logits.ndim > 2 else logits)
+        return found[0] if len(found) == 1 else reduce(np.add, found) / np.float32(len(found))
+
+    def _windowed(self, run: Callable[[Array], Array], stack: Array) -> Array:
+        """(B, C, \\*S) to logits (B, O, \\*S), window by window."""
+        patch, weights = self.plan.patch, self.plan.window_weights
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        volumes = [sliding(one, patch, run, **settings) for one in stack]
         return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
 
     def _logits_of(self, engine: Engine, windows: Array) -> Array:
-        """(B, C, \\*patch) to (B, O, \\*patch)."""
+        """(B, C, \\*patch) to (B, O, \\*patch); of tasks without masks (B, C, \\*S) to (B, O)."""
         if not self._heads:
             return engine.run({"image": windows})["logits"]
         weight, bias = self._heads[self._engines.index(engine)]
@@ -322,6 +337,14 @@ def _value_of(window: Array) -> tuple[float, ...] | None:
 
 def _windows_at_once(patch: Sequence[int]) -> int:
     return max(1, min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch))))
+
+
+def _on_source(profiles: Sequence[Array], trace: Trace) -> tuple[Array, ...]:
+    """Counts along the part of each source axis that was kept, as counts along the whole axis."""
+    whole = tuple(np.zeros(size, np.int64) for size in trace.source_shape)
+    for axis, part, profile in zip(whole, trace.source_part[1:], profiles, strict=True):
+        axis[part] = profile
+    return whole
 
 
 def _check_finite(values: Array) -> None:

@@ -44,20 +44,21 @@ def probabilities(logits: Array, plan: Plan, temperature: float = 1.0, axis: int
 
     Args:
         logits: outputs along ``axis``, anything on the other axes.
-        plan: its task, and for a number ``target_mean`` and ``target_std``.
+        plan: its task and regions, and for a number ``target_mean`` and ``target_std``.
         temperature: logits are divided by it first; does not touch a number.
         axis: of the outputs.
 
     Returns:
         float32; along ``axis``: L class probabilities (classify), L independent ones (multilabel), L grades (ordinal,
-        one more than logits), background and L labels (segment), or the one number (regress).
+        one more than logits), background and L labels or else independent regions (segment), or the one number
+        (regress).
     """
     logits = np.asarray(logits, dtype=np.float32)
     if plan.task == "regress":
         return denormalise(logits, plan.target_mean, plan.target_std)
     scaled = logits / np.float32(temperature)
     task: TaskName = plan.task
-    if task == "multilabel":
+    if task == "multilabel" or plan.regions:
         return sigmoid(scaled)
     if task == "ordinal":
         return cumulative(scaled, axis)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from osler.inference.windows import shares_of, window_starts
+from osler.inference.windows import Weights, shares_of, window_starts
 from osler.studies.geometry import Array
 
 __all__ = ["Slab", "Slabs", "blend"]
@@ -50,6 +50,7 @@ def blend(
     *,
     overlap: float = 0.5,
     batch: int = 1,
+    weights: Weights = "floored",
 ) -> Iterator[Slab]:
     """Run a network over a study, window by window and layer by layer, and blend what it gives.
 
@@ -59,6 +60,7 @@ def blend(
         run: maps a batch (B, C, \\*patch) to (B, F, \\*patch) float32 that it does not use again.
         overlap: least fraction of a window that its neighbour covers too.
         batch: windows per call; the result does not depend on it.
+        weights: how windows that overlap share a voxel.
 
     Yields:
         Slabs that follow each other and together are the whole study.
@@ -66,7 +68,7 @@ def blend(
     Raises:
         PlanError: when patch or overlap are out of range.
     """
-    layout = _Layout.of(source, patch, overlap)
+    layout = _Layout.of(source, patch, overlap, weights)
     ring: _Ring | None = None
     planes: Array | None = None  # (C, *padded, patch length on the axis), the layer's input
     for number, start in enumerate(layout.layers):
@@ -99,15 +101,17 @@ class _Layout:
     shares: list[dict[int, Array]]
 
     @classmethod
-    def of(cls, source: Slabs, patch: Sequence[int], overlap: float) -> _Layout:
+    def of(cls, source: Slabs, patch: Sequence[int], overlap: float, weights: Weights) -> _Layout:
         axis, shape = source.axis, source.shape
         padded = tuple(max(s, p) for s, p in zip(shape, patch, strict=True))
         low = [(full - s) // 2 for full, s in zip(padded, shape, strict=True)]
         starts = window_starts(padded, patch, overlap)
+        shares = [shares_of(s, p, n, weights) for s, p, n in zip(starts, patch, padded, strict=True)]
         if source.reversed:  # windows lie where they would lie on the oriented grid
             low[axis] = padded[axis] - shape[axis] - low[axis]
-            starts[axis] = sorted(padded[axis] - patch[axis] - start for start in starts[axis])
-        shares = [shares_of(s, p, n) for s, p, n in zip(starts, patch, padded, strict=True)]
+            last = padded[axis] - patch[axis]
+            starts[axis] = sorted(last - start for start in starts[axis])
+            shares[axis] = {last - start: np.flip(share) for start, share in shares[axis].items()}
         others = [[0] if n == axis else s for n, s in enumerate(starts)]
         return cls(
             axis,

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
 from osler.errors import PlanError
 from osler.studies.geometry import Array
 
-__all__ = ["gaussian", "pad_to", "shares_of", "sliding", "window_starts"]
+__all__ = ["Weights", "gaussian", "pad_to", "shares_of", "sliding", "window_starts"]
+
+Weights = Literal["floored", "gaussian"]
+"""See ``Plan.window_weights``."""
 
 _SIGMA = 0.125  # of the patch's length
 _FLOOR = 0.01  # of the peak, per axis: keeps a voxel that only a window's edge reaches well defined
@@ -47,22 +51,23 @@ def window_starts(shape: Sequence[int], patch: Sequence[int], overlap: float = 0
     return starts
 
 
-def _bump(length: int) -> Array:
-    offset = np.arange(length) - (length - 1) / 2
-    return np.asarray(np.maximum(np.exp(-0.5 * (offset / (_SIGMA * length)) ** 2), _FLOOR))
+def _bump(length: int, kind: Weights) -> Array:
+    middle, floor = ((length - 1) / 2, _FLOOR) if kind == "floored" else (length // 2, 0.0)
+    offset = np.arange(length) - middle
+    return np.asarray(np.maximum(np.exp(-0.5 * (offset / (_SIGMA * length)) ** 2), floor))
 
 
-def gaussian(patch: Sequence[int]) -> Array:
+def gaussian(patch: Sequence[int], kind: Weights = "floored") -> Array:
     """The importance of each voxel of a window: (\\*patch), float32, highest in the middle, nowhere zero."""
     weights = np.ones((), dtype=np.float64)
     for length in patch:
-        weights = weights[..., None] * _bump(length)
+        weights = weights[..., None] * _bump(length, kind)
     return weights.astype(np.float32)
 
 
-def shares_of(starts: list[int], length: int, size: int) -> dict[int, Array]:
+def shares_of(starts: list[int], length: int, size: int, kind: Weights = "floored") -> dict[int, Array]:
     """Each window's weights along one axis; those of all windows sum to one at every index."""
-    bump = _bump(length)
+    bump = _bump(length, kind)
     total = np.zeros(size)
     for start in starts:
         total[start : start + length] += bump
@@ -91,6 +96,7 @@ def sliding(
     overlap: float = 0.5,
     batch: int = 1,
     fill: float = 0.0,
+    weights: Weights = "floored",
 ) -> Array:
     """Run a network over a study window by window and blend its logits.
 
@@ -101,6 +107,7 @@ def sliding(
         overlap: least fraction of a window that its neighbour covers too.
         batch: windows per call; the blended result does not depend on it.
         fill: what a study smaller than the patch is padded with, symmetrically.
+        weights: how windows that overlap share a voxel.
 
     Returns:
         (O, \\*S) logits, float32.
@@ -110,7 +117,7 @@ def sliding(
     """
     padded, cut = pad_to(array, patch, fill)
     starts = window_starts(padded.shape[1:], patch, overlap)
-    shares = [shares_of(s, p, n) for s, p, n in zip(starts, patch, padded.shape[1:], strict=True)]
+    shares = [shares_of(s, p, n, weights) for s, p, n in zip(starts, patch, padded.shape[1:], strict=True)]
     blended: Array | None = None
     for corners in _groups(list(product(*starts)), batch):
         places = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in corners]

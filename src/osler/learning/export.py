@@ -65,7 +65,7 @@ def _to_onnx(network: Network, plan: Plan, target: Path) -> None:
         # the tracer warns of shape comparisons; the patch is fixed, so they are constants by intention
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Positional(network),
+            _Positional(network).eval(),  # the exporter puts back the mode of what it was given
             (example,),
             target,
             input_names=["image"],

@@ -63,7 +63,7 @@ class Calibration(_Frozen):
 
 class DataSummary(_Frozen):
     """On what the model was trained and measured: counts, never names. ``split_by`` "given": the split that it was
-    measured on came with the data.
+    measured on came with the data; "unknown": the model was trained by another program and converted.
 
     ``seen`` and ``seen_patients`` are salted SHA-256 of the content of each training and calibration case and of each
     such patient's identifier, so that evaluation can leave out what the model has seen.
@@ -75,7 +75,7 @@ class DataSummary(_Frozen):
     validation: int = 0
     test: int = 0
     patients: int | None = None
-    split_by: Literal["patient", "image", "given"] = "patient"
+    split_by: Literal["patient", "image", "given", "unknown"] = "patient"
     salt: str = ""
     seen: tuple[str, ...] = ()
     seen_patients: tuple[str, ...] = ()

@@ -91,8 +91,13 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
             continue
         seen.add((status.st_dev, status.st_ino))
         here = Path(parent)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and _ends(here / name))
         yield here, [path for name in sorted(names) if not name.startswith(".") and (path := here / name).is_file()]
+
+
+def _ends(folder: Path) -> bool:
+    """Whether a folder is no link to one above it, which would lead out of where the walk began."""
+    return not folder.is_symlink() or not Path(os.path.realpath(folder.parent)).is_relative_to(os.path.realpath(folder))
 
 
 def dicom_places(index: DicomIndex) -> dict[Path, list[DicomPlace]]:

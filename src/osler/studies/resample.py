@@ -50,8 +50,11 @@ class AxisMap:
         self._weights = weights.astype(np.float32)
         taps = weights.shape[1]
         used = weights != 0
-        self._low = np.maximum(first + used.argmax(axis=1), 0)
-        self._high = np.minimum(first + taps - used[:, ::-1].argmax(axis=1), before)
+        low = np.maximum(first + used.argmax(axis=1), 0)
+        high = np.minimum(first + taps - used[:, ::-1].argmax(axis=1), before)
+        # Weights that are left out would let a later output need an earlier input: whoever reads on has dropped it.
+        self._low = np.minimum.accumulate(low[::-1])[::-1]
+        self._high = np.maximum.accumulate(high)
         self._first = first
         self._blocks = [(o, min(o + _BLOCK, self.size)) for o in range(0, self.size, _BLOCK)]
         self._matrices = [self.matrix(*block) for block in self._blocks]
@@ -84,13 +87,15 @@ class AxisMap:
         return result.reshape(shape)
 
 
-def resample(array: Array, shape: Sequence[int], *, order: Order = 1, antialias: bool = True) -> Array:
+def resample(
+    array: Array, shape: Sequence[int], *, order: Order | Sequence[Order] = 1, antialias: bool = True
+) -> Array:
     """Resample every channel of ``array`` to ``shape``.
 
     Args:
         array: (C, I, J) or (C, I, J, K), any real dtype.
         shape: the spatial shape wanted, one number of voxels per axis, each at least 1.
-        order: 0 nearest voxel, 1 linear, 3 cubic B-spline.
+        order: 0 nearest voxel, 1 linear, 3 cubic B-spline; for all axes, or one per axis.
         antialias: widen the kernel of axes that lose more than a third of their voxels, so that detail which the
             output cannot hold is averaged and not aliased (a tent for order 1, a Keys cubic for order 3).
 
@@ -103,7 +108,11 @@ def resample(array: Array, shape: Sequence[int], *, order: Order = 1, antialias:
     target = tuple(int(n) for n in shape)
     if len(target) != array.ndim - 1 or min(target, default=0) < 1:
         raise GeometryError(f"an array of shape {array.shape} cannot be resampled to {target}")
-    maps = {n: axis_map(array.shape[n + 1], target[n], order=order, antialias=antialias) for n in range(len(target))}
+    orders = (order,) * len(target) if isinstance(order, int) else tuple(order)
+    if len(orders) != len(target):
+        raise GeometryError(f"{len(orders)} interpolation orders do not fit {len(target)} axes")
+    pairs = enumerate(zip(array.shape[1:], target, orders, strict=True))
+    maps = {n: axis_map(before, size, order=one, antialias=antialias) for n, (before, size, one) in pairs}
     result = np.empty((len(array), *target), np.float32)
     for n, channel in enumerate(array):
         result[n] = _resample_channel(channel, maps)

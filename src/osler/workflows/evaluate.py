@@ -28,6 +28,10 @@ from osler.workflows.measure import Measured, evaluate_records
 __all__ = ["Evaluated", "Measured", "evaluate", "evaluate_records", "part_seen"]
 
 _STAGE = "looking for cases that the model has seen"
+_UNKNOWN_NOTE = (
+    "The model was trained by another program and it is not recorded on which cases: where these are among them, or of "
+    "the same patients, the figures flatter it."
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Evaluated:
     def summary(self) -> list[str]:
         """Lines for a person."""
         lines = list(headline_sentences(self.evaluation))
+        lines += [note for note in self.evaluation.notes if note == _UNKNOWN_NOTE]
         if self.seen:
             lines.append(_seen_note(self.seen, included=self.include_seen))
         lines += [f"left out: {name}: {reason}" for name, reason in self.failed.items()]
@@ -134,9 +139,10 @@ def evaluate(
         split_by: SplitBy | None = "given" if given else None
         measured = evaluate_records(predictor, data, records, split_by=split_by, progress=sink, cancel=token)
         evaluation = measured.evaluation
-        if seen:
-            note = _seen_note(len(seen), included=include_seen)
-            evaluation = evaluation.model_copy(update={"notes": (note, *evaluation.notes)})
+        notes = [_seen_note(len(seen), included=include_seen)] if seen else []
+        if model.info.data.split_by == "unknown":
+            notes.append(_UNKNOWN_NOTE)
+        evaluation = evaluation.model_copy(update={"notes": (*notes, *evaluation.notes)})
         page = None
         if place is not None:
             page = write_page(
@@ -243,7 +249,9 @@ def _facts(model: Model, seen: int, include_seen: bool, engine: str) -> dict[str
     return {
         "Model": model.info.name,
         "Made": f"{model.info.created} with Osler {model.info.osler_version}",
-        "Trained on": f"{data.train} cases of {data.name}, calibrated on {data.validation}",
+        "Trained on": f"{data.train} cases of {data.name}, calibrated on {data.validation}"
+        if data.split_by != "unknown"
+        else f"{data.name}, by another program",
         "Networks": str(len(model.info.members)),
         "Cases that the model had seen": f"{seen}, {'kept' if include_seen else 'left out'}",
         "Engine": engine,

@@ -32,7 +32,7 @@ from osler.workflows.run_folder import RunFolder
 if TYPE_CHECKING:
     from osler.learning.trainer import Outcome
 
-__all__ = ["Trained", "finish"]
+__all__ = ["Trained", "finish", "move_into_place"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def finish(
         (staging / "card.md").write_text(model_card(info.name, evaluation, intended_use=info.intended_use, facts=facts))
     seal(staging, info)
     clock.lap("evaluation")
-    _move(staging, output)
+    move_into_place(staging, output)
     run.finish()
     return Model.open(output), evaluation, seconds
 
@@ -169,7 +169,8 @@ def _evaluate(
         ]
         if not parts:
             return None, {}
-        measured = measure_parts(parts, split_by=model.info.data.split_by, progress=progress)
+        split = model.info.data.split_by
+        measured = measure_parts(parts, split_by=None if split == "unknown" else split, progress=progress)
     for name, reason in measured.failed.items():
         progress.say(f"{name} could not be measured: {reason}")
     return measured.evaluation, measured.pictures
@@ -224,7 +225,7 @@ def _facts(model: Model, trained: Sequence[Trained]) -> dict[str, str]:
     return facts
 
 
-def _move(staging: Path, output: Path) -> None:
+def move_into_place(staging: Path, output: Path) -> None:
     """Replace what is at ``output``; the old folder goes only when the new one is whole."""
     if output.exists():
         old = output.with_name(output.name + ".old")

@@ -19,10 +19,10 @@ from osler.datasets.dataset import Dataset
 from osler.datasets.label_errors import find_label_errors
 from osler.datasets.labels import LabelSet
 from osler.datasets.manifest import Record
-from osler.datasets.preparation import restore_labels
 from osler.datasets.problem import Problem, counted
 from osler.errors import DatasetError, StudyError, TooFew, UsageError
 from osler.inference.calibrate import images_of
+from osler.inference.labelled import as_labelled
 from osler.inference.predictor import Predictor
 from osler.inference.stream import stream
 from osler.models.folder import Model
@@ -287,7 +287,8 @@ def _masks_of(asking: _Asking, names: Sequence[str]) -> dict[str, Array]:
     drawn = {}
     for answer in stream(asking.predictor, sources, cancel=asking.cancel):
         _, trace, output = answer.usable
-        mask = restore_labels(output, trace, asking.matching.model)
+        regions = asking.predictor.plan.regions
+        mask = as_labelled(output, trace, asking.matching.model, regions=regions).mask
         drawn[answer.key.name] = _with_values_of_the_data(mask, asking.matching)
     asking.cancel.raise_if_cancelled()
     return drawn

@@ -154,7 +154,7 @@ def measure_parts(
 
 def _predict_part(part: Part, kept: _Kept, matching: Matching, sink: Progress, token: CancelToken) -> None:
     for answer in stream(part.predictor, _sources(part.predictor, part.dataset, part.records), cancel=token):
-        _keep(kept, answer, part.dataset, matching)
+        _keep(kept, answer, part, matching)
         sink.advance(_STAGE, 1)
         if answer.key.name in kept.failed:
             sink.say(f"{answer.key.name} is left out: {kept.failed[answer.key.name]}")
@@ -164,13 +164,14 @@ def _sources(predictor: Predictor, dataset: Dataset, records: Sequence[Record]) 
     return ((record, partial(images_of, dataset, record, predictor.plan)) for record in records)
 
 
-def _keep(kept: _Kept, answer: Answer[Record], dataset: Dataset, matching: Matching) -> None:
+def _keep(kept: _Kept, answer: Answer[Record], part: Part, matching: Matching) -> None:
     record = answer.key
     try:
         image, trace, output = answer.usable
         if record.mask is not None and matching.model.kind == "mask":
-            truth = _truth(record, image, dataset, matching)
-            predicted = as_labelled(output, trace, matching.model).mask
+            truth = _truth(record, image, part.dataset, matching)
+            regions = part.predictor.plan.regions
+            predicted = as_labelled(output, trace, matching.model, regions=regions).mask
             kept.scores.append(score_mask(truth, predicted, matching.model, image.spacing, image.spacing_known))
         elif record.target is not None:
             kept.truths.append(matching.target(record.target))

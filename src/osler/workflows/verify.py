@@ -33,15 +33,13 @@ class Verification:
 
     def summary(self) -> list[str]:
         """Lines for a person."""
-        data = self.info.data
-        split = "split as it came with the data" if data.split_by == "given" else f"split by {data.split_by}"
         state = "whole" if not self.faults else "NOT WHOLE, do not use it"
         lines = [
             f"{self.info.name}: {state} ({self.files} files checked)",
             *(f"fault: {fault}" for fault in self.faults),
             f"for: {self.info.intended_use}",
             f"answers: {self.task} ({', '.join(self.labels)})" if self.labels else f"answers: {self.task}",
-            f"trained on: {data.train} cases of {data.name}, calibrated on {data.validation}, {split}",
+            f"trained on: {self._trained_on}",
         ]
         if self.evaluation is None:
             lines.append("measured: never, on cases that it had not seen")
@@ -65,6 +63,15 @@ class Verification:
             if self.evaluation is None
             else {name: figure.model_dump() for name, figure in self.evaluation.metrics.items()},
         }
+
+    @property
+    def _trained_on(self) -> str:
+        data = self.info.data
+        if data.split_by == "unknown":
+            cases = f"{data.train} cases of " if data.train else ""
+            return f"{cases}{data.name}, by another program; which cases, and of which patients, is not recorded"
+        split = "split as it came with the data" if data.split_by == "given" else f"split by {data.split_by}"
+        return f"{data.train} cases of {data.name}, calibrated on {data.validation}, {split}"
 
     @property
     def _whose(self) -> str:

@@ -50,16 +50,19 @@ def check(evidence: Evidence) -> list[Problem]:
     if evidence.dataset.labels.kind != "mask":
         return []
     members = _members(evidence)
-    moves: dict[str, list[str]] = defaultdict(list)
+    moves: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     scores: dict[str, float] = {}
     for axes in ((0, 1), (1, 2)):
         pooled = {who: found for who, names in members.items() if (found := _pooled(evidence, names, axes))}
         for who, (fit, move) in _beside(pooled).items():
-            moves[who].append(_said(move, axes, evidence.seen[members[who][0]].view.ndim))
+            for axis, voxels in zip(axes, move, strict=True):
+                moves[who][axis].append(voxels)
             scores |= {name: max(1 - fit, scores.get(name, 0.0)) for name in members[who]}
     if not moves:
         return []
-    details = {name: f"fits best when moved {'; '.join(moves[who])}" for who in moves for name in members[who]}
+    details = {
+        name: _said(found, evidence.seen[name].view.ndim) for who, found in moves.items() for name in members[who]
+    }
     known = evidence.dataset.manifest.patients != "unknown"
     whose = f" ({len(moves)} patient{'s' if len(moves) > 1 else ''})" if known else ""
     what = f"masks that lie beside what they outline{whose}: their outline has more contrast elsewhere"
@@ -130,13 +133,21 @@ def _best(contrast: Array) -> tuple[float, float]:
     return float(weight.sum(axis=1) @ _moves() / weight.sum()), float(weight.sum(axis=0) @ _moves() / weight.sum())
 
 
-def _said(move: Sequence[float], axes: tuple[int, int], dimensions: int) -> str:
-    """``"13 pixels to the right and 5 down"``; ``"4 voxels along I and -2 along J"`` in a volume."""
-    if dimensions == 2:
-        words = (("to the right", "to the left"), ("down", "up"))
-        told = [(abs(round(n)), ways[n < 0]) for n, ways in zip(move, words, strict=True) if round(n)]
-    else:
-        told = [(round(n), f"along {'IJK'[axis]}") for n, axis in zip(move, axes, strict=True) if round(n)]
+def _said(moves: Mapping[int, Sequence[float]], dimensions: int) -> str:
+    """``"fits best when moved 13 pixels to the right and 5 down"``; ``"4 voxels along I and -2 along J"`` in a volume.
+
+    An axis that two planes share has the mean of both.
+    """
+    means = {axis: round(sum(found) / len(found)) for axis, found in moves.items()}
+    told = [_way(axis, voxels, dimensions) for axis, voxels in sorted(means.items()) if voxels]
+    if not told:  # two planes contradict each other about the axis that they share
+        return "fits better elsewhere"
     (first, way), *rest = told
     parts = [f"{first} {'pixels' if dimensions == 2 else 'voxels'} {way}", *(f"{n} {other}" for n, other in rest)]
-    return " and ".join(parts)
+    return f"fits best when moved {' and '.join(parts)}"
+
+
+def _way(axis: int, voxels: int, dimensions: int) -> tuple[int, str]:
+    if dimensions == 3:
+        return voxels, f"along {'IJK'[axis]}"
+    return abs(voxels), (("to the right", "to the left"), ("down", "up"))[axis][voxels < 0]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from osler.datasets.manifest import ImageRef, Split
 from osler.errors import DatasetError
-from osler.studies.files import dicom_places, image_suffix, kind_of_file, walk
+from osler.studies.files import DicomPlace, dicom_places, image_suffix, kind_of_file, walk
 from osler.studies.formats import label_format
-from osler.studies.formats.dicom_index import index_files
+from osler.studies.formats.dicom_index import DicomIndex, index_files
 
 __all__ = [
     "LOSSY",
@@ -143,23 +143,37 @@ def find_images(folder: Path, *, masks: bool = False) -> list[Item]:
 
 
 def _dicom_items(files: Sequence[Path], root: Path, *, masks: bool) -> Iterable[Item]:
-    if not files:
+    for index in _indexes(files):
+        for places in dicom_places(index).values():
+            yield from (_item_of(place, root) for place in places)
+        for file in index.others:
+            if masks and label_format(file) is not None:
+                yield Item(file, _stem(_below(file, root)))
+
+
+def _indexes(files: Sequence[Path]) -> Iterable[DicomIndex]:
+    """Of all files together, as a series may lie in several folders; a folder with copies of another one's by itself,
+    so that copies are cases, which inspection finds, and are not dropped without a word."""
+    whole = index_files(files) if files else None
+    if whole is None:
         return
-    index = index_files(files)
-    for places in dicom_places(index).values():
-        for place in places:
-            path, key = place.path, place.key
-            if path == root and place.file is not None:  # alone in the folder that was searched: no name of its own
-                path, key = place.file, None
-            if path.is_dir():
-                above = _below(path.parent, root) if path != root else "."
-                name = place.name if above == "." else f"{above}/{place.name}"
-            else:
-                name = f"{_stem(_below(path, root))}{f'-{key}' if key else ''}"
-            yield Item(path, name, key, place.patient)
-    for file in index.others:
-        if masks and label_format(file) is not None:
-            yield Item(file, _stem(_below(file, root)))
+    stacks = [image.stack for image in whole.images if image.stack is not None]
+    copies = {left.path.parent for one in stacks for kept, left in one.copies if left.path.parent != kept.path.parent}
+    yield index_files([file for file in files if file.parent not in copies]) if copies else whole
+    for folder in sorted(copies):
+        yield index_files([file for file in files if file.parent == folder])
+
+
+def _item_of(place: DicomPlace, root: Path) -> Item:
+    path, key = place.path, place.key
+    if path == root and place.file is not None:  # alone in the folder that was searched: no name of its own
+        path, key = place.file, None
+    if path.is_dir():
+        above = _below(path.parent, root) if path != root else "."
+        name = place.name if above == "." else f"{above}/{place.name}"
+    else:
+        name = f"{_stem(_below(path, root))}{f'-{key}' if key else ''}"
+    return Item(path, name, key, place.patient)
 
 
 def _below(path: Path, root: Path) -> str:

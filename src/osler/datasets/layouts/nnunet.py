@@ -20,7 +20,7 @@ from osler.datasets.manifest import Manifest, Record
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 
-__all__ = ["NAME", "NEEDS", "read", "sniff"]
+__all__ = ["NAME", "NEEDS", "channel_names_of", "labels_of", "read", "sniff"]
 
 NAME: str = "nnunet"
 NEEDS: tuple[Need, ...] = (
@@ -50,7 +50,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     """
     check_task(task, ("segment",), "masks")
     content = read_json(path / "dataset.json")
-    channels = _channel_names(content)
+    channels = channel_names_of(content)
     masks = {item.name: item for item in find_images(path / "labelsTr", masks=True)}
     refuse_lossy([item.path for item in masks.values()])
     images: dict[str, dict[str, Item]] = defaultdict(dict)
@@ -71,14 +71,14 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         name=str(content.get("name") or path.name),
         root=path,
         layout=NAME,
-        labels=_label_set(content),
+        labels=labels_of(content),
         records=records,
         modality=modality_of(list(channels.values())),
         channels=tuple(channels.values()),
     )
 
 
-def _channel_names(content: dict[str, Any]) -> dict[int, str]:
+def channel_names_of(content: dict[str, Any]) -> dict[int, str]:
     """Channel names by number, in order."""
     named = content.get("channel_names") or content.get("modality")
     if not isinstance(named, dict) or not all(str(key).isdecimal() for key in named):
@@ -106,7 +106,12 @@ def _check_complete(images: dict[str, dict[str, Item]], masks: dict[str, Item], 
             raise DatasetError(f"{missing[0]} has {what}", remedy="add the missing file, or remove the other one")
 
 
-def _label_set(content: dict[str, Any]) -> LabelSet:
+def labels_of(content: dict[str, Any]) -> LabelSet:
+    """The labels of a ``dataset.json`` of either version; of overlapping regions the single values.
+
+    Raises:
+        NoLabels, DatasetError: when there are none, or of a kind that Osler does not have.
+    """
     try:
         return _labels(content)
     except (TypeError, ValueError) as error:

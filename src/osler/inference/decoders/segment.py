@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osler.datasets.labels import Label
 from osler.datasets.plan import Plan
 from osler.datasets.preparation import Trace
-from osler.findings.finding import Finding, Measurement, Region
+from osler.findings.finding import Concept, Finding, Measurement, Region
 from osler.inference.decoders.base import Cell, Decoded, Decoder, concept_of
 from osler.inference.labelled import LabelCount, Labelled, as_labelled
 from osler.models.folder import Calibration
@@ -48,20 +47,23 @@ def _column(flat: bool, *, known: bool) -> str:
 
 
 class SegmentDecoder(Decoder):
-    """A finding per label. One that is absent is stated too: its volume is 0, it has no region and no probability.
+    """A finding per label, or per region where structures overlap. One that is absent is stated too: its volume is 0,
+    it has no region and no probability.
 
-    A label's probability is the mean over the voxels in which it won, on the working grid.
+    A label's probability is the mean over the voxels in which it won, on the working grid; a region's over those in
+    which it is above one half.
     """
 
     def decode(self, output: Array | Labelled, trace: Trace, plan: Plan, calibration: Calibration) -> Decoded:
-        """See ``Decoder.decode``; probabilities are (1 + labels, \\*trace.padded_shape), background first."""
-        labelled = as_labelled(output, trace, plan.labels)
+        """See ``Decoder.decode``; probabilities are (1 + labels, \\*trace.padded_shape), background first; of regions
+        (regions, ...)."""
+        labelled = as_labelled(output, trace, plan.labels, regions=plan.regions)
         size = size_of(trace)
         findings = tuple(
-            _finding(label, count, trace, size, calibration)
-            for label, count in zip(plan.labels.labels, labelled.counts, strict=True)
+            _finding(concept, value, count, trace, size, calibration)
+            for (concept, value), count in zip(_structures(plan), labelled.counts, strict=True)
         )
-        names = plan.labels.names
+        names = _names(plan)
         row: dict[str, Cell] = {
             f"{size.column}_{name}": finding.measurements[0].value
             for name, finding in zip(names, findings, strict=True)
@@ -73,14 +75,28 @@ class SegmentDecoder(Decoder):
         """See ``Decoder.columns``."""
         known = plan.grid.spacing_known
         flat = plan.dimensions == 2
-        return tuple(f"{_column(flat, known=not flat if known is None else known)}_{n}" for n in plan.labels.names)
+        return tuple(f"{_column(flat, known=not flat if known is None else known)}_{n}" for n in _names(plan))
 
 
-def _finding(label: Label, count: LabelCount, trace: Trace, size: Size, calibration: Calibration) -> Finding:
-    region = _region(count.profiles, label.value, trace)
+def _names(plan: Plan) -> tuple[str, ...]:
+    return tuple(region.name for region in plan.regions) or plan.labels.names
+
+
+def _structures(plan: Plan) -> tuple[tuple[Concept, int | None], ...]:
+    """What each finding is about, and its value in the mask; None of a region of several values."""
+    if plan.regions:
+        regions = plan.regions
+        return tuple((Concept(name=r.name), r.values[0] if len(r.values) == 1 else None) for r in regions)
+    return tuple((concept_of(label), label.value) for label in plan.labels.labels)
+
+
+def _finding(
+    concept: Concept, value: int | None, count: LabelCount, trace: Trace, size: Size, calibration: Calibration
+) -> Finding:
+    region = _region(count.profiles, value, trace)
     voxels = 0 if region is None or region.voxels is None else region.voxels
     return Finding(
-        concept=concept_of(label),
+        concept=concept,
         probability=None if region is None else count.probability,
         calibrated=region is not None and calibration.cases > 0,
         region=region,
@@ -88,7 +104,7 @@ def _finding(label: Label, count: LabelCount, trace: Trace, size: Size, calibrat
     )
 
 
-def _region(profiles: Sequence[Array], value: int, trace: Trace) -> Region | None:
+def _region(profiles: Sequence[Array], value: int | None, trace: Trace) -> Region | None:
     """Box, centroid and size of a label on the source grid; None when it is absent."""
     voxels = int(profiles[0].sum())
     if voxels == 0:

@@ -6,12 +6,20 @@ from osler.datasets.plan import Plan
 from osler.errors import Unknown
 from osler.learning.networks.base import Network
 from osler.learning.networks.encoder import Encoder
+from osler.learning.networks.nnunet import NnUNet, NnUNetResidual, NnUNetResidualEncoder
 from osler.learning.networks.segresnet import SegResNet
 from osler.learning.networks.unet import UNet
 
 __all__ = ["NETWORKS", "Network", "build_network"]
 
-NETWORKS: dict[str, type[Network]] = {"unet": UNet, "encoder": Encoder, "segresnet": SegResNet}
+NETWORKS: dict[str, type[Network]] = {
+    "unet": UNet,
+    "encoder": Encoder,
+    "segresnet": SegResNet,
+    "nnunet": NnUNet,
+    "nnunet_resenc": NnUNetResidualEncoder,
+    "nnunet_residual": NnUNetResidual,
+}
 
 
 def build_network(plan: Plan) -> Network:

@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from osler.datasets.plan import Plan
 
-__all__ = ["ConvBlock", "InstanceNorm", "Network", "ResidualBlock", "conv", "initialise", "make_norm"]
+__all__ = ["ConvBlock", "InstanceNorm", "Network", "ResidualBlock", "Steps", "conv", "initialise", "make_norm"]
+
+Steps = tuple[int, ...] | int
+"""A kernel or a stride: one number for all axes, or one per axis."""
 
 
 class Network(nn.Module, ABC):
@@ -48,10 +51,11 @@ class Network(nn.Module, ABC):
         return self.map_image(image)
 
 
-def conv(dimensions: int, inputs: int, outputs: int, kernel: int, stride: tuple[int, ...] | int = 1) -> nn.Module:
+def conv(dimensions: int, inputs: int, outputs: int, kernel: Steps, stride: Steps = 1) -> nn.Module:
     """A convolution that keeps the shape at stride 1; no bias (a normalisation follows)."""
     kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
-    return kind(inputs, outputs, kernel, stride, kernel // 2, bias=False)  # type: ignore[arg-type]
+    padding = kernel // 2 if isinstance(kernel, int) else tuple(size // 2 for size in kernel)
+    return kind(inputs, outputs, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
 
 
 def make_norm(kind: str, dimensions: int, features: int) -> nn.Module:
@@ -90,12 +94,20 @@ class ConvBlock(nn.Sequential):
     """Convolution, normalisation, leaky ReLU."""
 
     def __init__(
-        self, dimensions: int, inputs: int, outputs: int, *, norm: str, stride: tuple[int, ...] | int = 1
+        self,
+        dimensions: int,
+        inputs: int,
+        outputs: int,
+        *,
+        norm: str,
+        stride: Steps = 1,
+        kernel: Steps = 3,
+        slope: float = 0.01,
     ) -> None:
         super().__init__(
-            conv(dimensions, inputs, outputs, 3, stride),
+            conv(dimensions, inputs, outputs, kernel, stride),
             make_norm(norm, dimensions, outputs),
-            nn.LeakyReLU(0.01, inplace=True),
+            nn.LeakyReLU(slope, inplace=True),
         )
 
 
@@ -103,13 +115,22 @@ class ResidualBlock(nn.Module):
     """Two convolutions with a shortcut (He et al. 2016); a strided shortcut averages, then projects."""
 
     def __init__(
-        self, dimensions: int, inputs: int, outputs: int, *, norm: str, stride: tuple[int, ...], dropout: float = 0.0
+        self,
+        dimensions: int,
+        inputs: int,
+        outputs: int,
+        *,
+        norm: str,
+        stride: tuple[int, ...],
+        dropout: float = 0.0,
+        kernel: Steps = 3,
+        slope: float = 0.01,
     ) -> None:
         super().__init__()
-        self.first = ConvBlock(dimensions, inputs, outputs, norm=norm, stride=stride)
-        self.second = nn.Sequential(conv(dimensions, outputs, outputs, 3), make_norm(norm, dimensions, outputs))
+        self.first = ConvBlock(dimensions, inputs, outputs, norm=norm, stride=stride, kernel=kernel, slope=slope)
+        self.second = nn.Sequential(conv(dimensions, outputs, outputs, kernel), make_norm(norm, dimensions, outputs))
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.act = nn.LeakyReLU(0.01, inplace=True)
+        self.act = nn.LeakyReLU(slope, inplace=True)
         shortcut: list[nn.Module] = []
         if any(s > 1 for s in stride):
             # ceil_mode keeps odd sizes equal to those of the padded strided convolution

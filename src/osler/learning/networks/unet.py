@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -11,11 +14,25 @@ from osler.learning.networks.base import ConvBlock, Network, ResidualBlock, init
 __all__ = ["UNet"]
 
 
+Part = Callable[[int], nn.Module]
+"""Makes the part of a level (0 is the finest)."""
+
+
 class UNet(Network):
-    """Encoder of residual stages, decoder of one convolution block per level, a linear 1×1 head on the finest level.
+    """An encoder, a decoder with skips, a linear 1×1 head on the finest level. Built by default of residual stages and
+    one convolution block per level of the decoder.
 
     Level n works at the input's shape divided by the product of the strides up to n; inputs of any shape are taken
     (skips are cut to the decoder's size by padding up, never by cropping the result).
+
+    Args:
+        dimensions: 2 or 3.
+        outputs: of the head.
+        features: filters per level.
+        strides: into each level.
+        stage: makes the encoder's part of a level, its stride included.
+        merge: makes the decoder's part of a level, from twice its filters (what comes up, and the skip) to its filters.
+        deep_supervision: also answer on the two next coarser levels while training.
     """
 
     head_name = "head"
@@ -24,34 +41,22 @@ class UNet(Network):
         self,
         *,
         dimensions: int,
-        inputs: int,
         outputs: int,
         features: tuple[int, ...],
         strides: tuple[tuple[int, ...], ...],
-        blocks: tuple[int, ...],
-        norm: str = "instance",
-        dropout: float = 0.0,
+        stage: Part,
+        merge: Part,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
-        self.stages = nn.ModuleList()
-        previous = inputs
-        for width, stride, count in zip(features, strides, blocks, strict=True):
-            ones = (1,) * dimensions
-            stage = [ResidualBlock(dimensions, previous, width, norm=norm, stride=stride, dropout=dropout)]
-            stage += [
-                ResidualBlock(dimensions, width, width, norm=norm, stride=ones, dropout=dropout)
-                for _ in range(count - 1)
-            ]
-            self.stages.append(nn.Sequential(*stage))
-            previous = width
+        self.stages = nn.ModuleList([stage(level) for level in range(len(features))])
         transpose = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
         head = nn.Conv2d if dimensions == 2 else nn.Conv3d
         self.ups, self.merges, self.deep_heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for level in range(len(features) - 2, -1, -1):
             below, here, stride = features[level + 1], features[level], strides[level + 1]
             self.ups.append(transpose(below, here, stride, stride))  # type: ignore[arg-type]
-            self.merges.append(ConvBlock(dimensions, 2 * here, here, norm=norm))
+            self.merges.append(merge(level))
             if deep_supervision and 0 < level <= 2:
                 self.deep_heads.append(head(here, outputs, 1))
         self.head = head(features[0], outputs, 1)
@@ -60,16 +65,26 @@ class UNet(Network):
     @classmethod
     def from_plan(cls, plan: Plan) -> UNet:
         """The U-Net that the plan describes."""
-        network = plan.network
+        network, dimensions, norm = plan.network, plan.dimensions, plan.network.normalisation
+        widths = (plan.inputs, *network.features)
+        ones = (1,) * dimensions
+
+        def stage(level: int) -> nn.Module:
+            before, here = widths[level], widths[level + 1]
+            block = partial(ResidualBlock, dimensions, norm=norm, dropout=network.dropout)
+            first = block(before, here, stride=network.strides[level])
+            return nn.Sequential(first, *(block(here, here, stride=ones) for _ in range(network.blocks[level] - 1)))
+
+        def merge(level: int) -> nn.Module:
+            return ConvBlock(dimensions, 2 * network.features[level], network.features[level], norm=norm)
+
         return cls(
-            dimensions=plan.dimensions,
-            inputs=plan.inputs,
+            dimensions=dimensions,
             outputs=plan.outputs,
             features=network.features,
             strides=network.strides,
-            blocks=network.blocks,
-            norm=network.normalisation,
-            dropout=network.dropout,
+            stage=stage,
+            merge=merge,
             deep_supervision=network.deep_supervision,
         )
 

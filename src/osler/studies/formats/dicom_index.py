@@ -163,9 +163,9 @@ def kind_of_object(header: Header) -> str:
         return ""
     if uid == _DIRECTORY:
         return "index of a medium (DICOMDIR)"
-    from pydicom.uid import UID
+    import pydicom  # whole: another thread may be at it, and who begins with a part of it sees the other's half
 
-    name = _SEGMENTATIONS.get(uid) or (UID(uid).name if uid else "")
+    name = _SEGMENTATIONS.get(uid) or (pydicom.uid.UID(uid).name if uid else "")
     modality = header.get("Modality")
     if not name or name == uid:
         return f"object without pixels of modality {modality}" if modality else "object without pixels"

@@ -72,6 +72,13 @@ class TextLine:
         """Whether two lines share a pixel."""
         return all(a[0] < b[1] and b[0] < a[1] for a, b in ((self.rows, other.rows), (self.columns, other.columns)))
 
+    def lies_on(self, other: TextLine) -> bool:
+        """Whether two lines share at least half of the longer one, in width and in height."""
+        return all(
+            min(a[1], b[1]) - max(a[0], b[0]) >= 0.5 * max(a[1] - a[0], b[1] - b[0])
+            for a, b in ((self.rows, other.rows), (self.columns, other.columns))
+        )
+
 
 @dataclass(frozen=True)
 class _Level:

@@ -36,8 +36,9 @@ def _mean_of_patients(evaluation: Evaluation, areas: dict[str, int]) -> float:
     both: dict[str, float] = defaultdict(float)
     for case in evaluation.per_case:
         found = 2 * areas[case.name] + (case.scores["foreground: area_error_px"] or 0)
-        overlap[case.patient] += (case.score or 0) * found
-        both[case.patient] += found
+        patient = case.patient or case.name
+        overlap[patient] += (case.score or 0) * found
+        both[patient] += found
     return statistics.mean(overlap[patient] / both[patient] for patient in both)
 
 

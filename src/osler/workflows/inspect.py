@@ -16,7 +16,7 @@ from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.inspection import BUDGET_S, CleaningReport, Inspection, study_rows
 from osler.datasets.labels import LabelSet
 from osler.datasets.layouts import list_dataset
-from osler.datasets.layouts.files import reference
+from osler.datasets.layouts.files import pseudonymous, reference
 from osler.datasets.manifest import Manifest, Record
 from osler.datasets.measure import choose, fingerprint_of
 from osler.datasets.plan import Plan, TaskName
@@ -210,7 +210,7 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
     known = all(study.patient for study in studies)
     records = tuple(
         Record(
-            name=study.name,
+            name=pseudonymous(study.name, study.files[0], study.patient),
             images={
                 channel: reference(path, folder).model_copy(update={"key": study.keys.get(channel)})
                 for channel, path in study.paths.items()

@@ -28,7 +28,15 @@ from osler.studies.formats._dicom_header import Header, is_dicom, read_header
 from osler.studies.formats._dicom_stacks import Stack, stacks_of
 from osler.studies.formats.base import reading
 
-__all__ = ["DicomImage", "DicomIndex", "DicomSeries", "index_files", "index_folder", "kind_of_object"]
+__all__ = [
+    "DicomImage",
+    "DicomIndex",
+    "DicomSeries",
+    "index_files",
+    "index_folder",
+    "is_identifier",
+    "kind_of_object",
+]
 
 Kind = Literal["stack", "picture", "film"]
 _THREADS = 4
@@ -154,6 +162,11 @@ def index_files(files: Iterable[Path], *, threads: int = _THREADS) -> DicomIndex
     """Index files that a caller has found; those that are no DICOM are passed over."""
     chosen = tuple(files)
     return _indexed(chosen, tuple(_signature(file) for file in chosen), threads)
+
+
+def is_identifier(text: str, patient: str) -> bool:
+    """Whether ``text``, such as a folder's name, is the PatientID (or name) that the digest ``patient`` stands for."""
+    return patient.removeprefix("patient-") == _digest(text)
 
 
 def kind_of_object(header: Header) -> str:

@@ -49,6 +49,7 @@ Code = Literal[
     "near-within",
     "patient-across",
     "patients-unknown",
+    "patients-some",
     "patients-pattern",
     "layout",
     "reader-note",

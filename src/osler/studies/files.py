@@ -110,7 +110,8 @@ def dicom_places(index: DicomIndex) -> dict[Path, list[DicomPlace]]:
     holders = Counter(folder for series in index.series for folder in {file.parent for file in series.files})
     for file in index.unreadable:
         if holders[file.parent] != 1:
-            places[file.parent].append(DicomPlace(stem_of(file), file, None, file.parent, file))
+            patient = f"patient-{index.refused[file]}" if file in index.refused else ""
+            places[file.parent].append(DicomPlace(stem_of(file), file, None, file.parent, file, patient))
     for series in index.series:
         volumes = [image for image in series.images if not image.localizer] or list(series.images)
         for image in volumes:

@@ -207,7 +207,7 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
     from osler.datasets.layouts.patients import with_patients
 
     studies = find_studies([folder])
-    known = all(study.patient for study in studies)
+    known = any(study.patient for study in studies)
     records = tuple(
         Record(
             name=pseudonymous(study.name, study.files[0], study.patient),
@@ -215,7 +215,7 @@ def _unlabelled(folder: Path, patient: str | None) -> Dataset:
                 channel: reference(path, folder).model_copy(update={"key": study.keys.get(channel)})
                 for channel, path in study.paths.items()
             },
-            patient=study.patient if known else None,
+            patient=study.patient or None,
         )
         for study in studies
     )
@@ -296,13 +296,13 @@ def _summed_up(
     for record in dataset.records:
         by_split.setdefault(record.split or "unassigned", []).append(record)
     by_name = {fact.name: fact for fact in facts}
-    patients = {record.patient for record in dataset.records}
+    patients = {record.patient for record in dataset.records if record.patient is not None}
     return Inspection(
         name=dataset.manifest.name,
         layout=dataset.manifest.layout,
         kind=dataset.labels.kind if any(record.answered for record in dataset.records) else "",
         cases=len(dataset),
-        patients=None if None in patients else len(patients),
+        patients=len(patients) or None,
         splits={split: len(records) for split, records in by_split.items()},
         classes={split: count_labels(dataset, records, by_name) for split, records in by_split.items()},
         fingerprint=fingerprint,

@@ -159,7 +159,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         labels=labels,
         records=tuple(records),
         channels=tuple(records[0].images),
-        patients="given" if all(patients) else "unknown",
+        patients="given" if any(patients) else "unknown",
     )
 
 

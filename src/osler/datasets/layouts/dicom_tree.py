@@ -99,14 +99,14 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     notes += _left_out(index, images, layers)
     notes += [OVERLAP_NOTE] if len(labels.labels) > 1 else []
     patients = [_patient(image, series[image.key]) for image in images]
-    known = all(patients)
+    known = any(patients)
     names = short_names([image.key.replace(":", "-") for image in images])
     records = tuple(
         Record(
             name=f"series-{name}",
             images={"image": _image_reference(image, series[image.key], index, path)},
             mask=ImageRef(path=layers[image.key][0].path, layers=tuple(layers[image.key])),
-            patient=patient if known else None,
+            patient=patient,
         )
         for name, image, patient in zip(names, images, patients, strict=True)
     )

@@ -254,9 +254,8 @@ def reference(path: Path | Item, root: Path) -> ImageRef:
 
 
 def patients_of(cases: Sequence[Case]) -> list[str | None]:
-    """A patient per case, when the headers of all name one; else None for each."""
-    found = [case.patient for case in cases]
-    return [patient or None for patient in found] if all(found) else [None] * len(found)
+    """A patient per case, None where no header names one."""
+    return [case.patient or None for case in cases]
 
 
 def pseudonymous(name: str, path: Path, patient: str) -> str:

@@ -85,7 +85,8 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
     channels = _channels(table)
     written = read_label_file(table.path)
     column, task = _answer(table, task, written)
-    patients = _complete(table, "patient")
+    some = written is not None and written.patients == "some" and "patient" in table.columns
+    patients = some or _complete(table, "patient")
     splits = _complete(table, "split")
     images = [{c: _find(table, row, name) for c, name in channels.items()} for row in table.rows]
     labels = _labels(table, column, task, written)
@@ -96,7 +97,7 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
             images=found,
             mask=_mask(table, row, column, labels) if column in ("mask", "mask_") else None,
             target=_target(table, row, column, labels),
-            patient=row.cells["patient"] if patients else None,
+            patient=(row.cells["patient"] or None) if patients else None,
             site=row.cells.get("site") or None,
             split=SPLIT_FOLDERS[row.cells["split"].lower()] if splits else None,
             columns=_others(row, channels, column),

@@ -89,3 +89,16 @@ def test_an_image_without_a_patient_id_among_others_is_told(tmp_path, name):
     assert (found.severity, found.cases) == ("warning", ("s1",))
     assert "can fall on another side of a split" in found.what
     assert ("PatientName" in found.details["s1"]) == bool(name)
+
+
+def test_two_patients_under_one_series_uid_in_one_folder_are_two_cases_and_a_warning(tmp_path):
+    root = classes(tmp_path / "d")
+    write_series(tmp_path / "x", patient="other", study="1.2.7")
+    uid = pydicom.dcmread(next((root / "a/s0").iterdir())).SeriesInstanceUID
+    blank(tmp_path / "x", SeriesInstanceUID=uid)
+    for file in (tmp_path / "x").iterdir():
+        file.rename(root / f"a/s0/other-{file.name}")
+    (found,) = problems_of(root, "patients-share")
+    assert len(found.cases) == 2
+    assert all(name.startswith("s0-") for name in found.cases)
+    assert "SeriesInstanceUID" in found.what

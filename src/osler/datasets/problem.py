@@ -50,6 +50,7 @@ Code = Literal[
     "patient-across",
     "patients-unknown",
     "patients-some",
+    "patients-share",
     "patients-pattern",
     "layout",
     "reader-note",

@@ -75,6 +75,7 @@ def _patients(evidence: Evidence) -> list[Problem]:
     told = {record.name: record.patient for record in evidence.dataset.records if record.patient is not None}
     problems += _torn(evidence, told, "patients")
     tagged = {name: o.tags["patient"] for name, o in evidence.seen.items() if "patient" in o.tags}
+    problems += _sharing(evidence)
     if manifest.patients == "unknown":
         problems += _torn(evidence, tagged, "patients by their DICOM headers")
         what = "nothing says which images are of one patient, so figures will be by image"
@@ -88,6 +89,21 @@ def _patients(evidence: Evidence) -> list[Problem]:
         remedy = "check it; --patient REGEX says it otherwise"
         problems.append(Problem(code="patients-pattern", severity="note", what=what, remedy=remedy))
     return problems
+
+
+def _sharing(evidence: Evidence) -> list[Problem]:
+    """Series of several patients under one UID, which was meant to be the only one of its kind in the world."""
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, seen in evidence.seen.items():
+        if {"patient", "series"} <= seen.tags.keys():
+            groups[seen.tags["series"]][name] = seen.tags["patient"]
+    shared = [tuple(group) for group in groups.values() if len(set(group.values())) > 1]
+    if not shared:
+        return []
+    what = "under one SeriesInstanceUID with another patient's: one of the two PatientIDs may be wrong"
+    remedy = "find out whose images these are"
+    cases = [name for group in shared for name in group]
+    return [problem_of("patients-share", "warning", what, cases, remedy, groups=shared)]
 
 
 def _nameless(evidence: Evidence) -> list[Problem]:

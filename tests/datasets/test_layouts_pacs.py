@@ -1,4 +1,4 @@
-"""Trees as a PACS exports them: folders that are patients are no classes, and what a header cannot say costs only it."""
+"""Trees as a PACS exports them: folders of patients are no classes, and what a header cannot say costs only it."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ Code = Literal[
     "unreadable",
     "geometry",
     "unsuitable",
+    "incomplete",
     "missing-channel",
     "channels",
     "not-finite",

@@ -4,8 +4,8 @@ DATA/benign/1.png, DATA/malignant/2.nrrd ...          images of any format
 DATA/benign/patient7/*.dcm                            a folder with one DICOM series is one image
 DATA/train/benign/1.png, DATA/test/benign/9.png ...   given splits
 
-Where images are DICOM and name their patients, these are the patients. Folders that each hold another patient, or another
-examination, are a PACS's export and no classes: nothing could be learnt from one patient per class.
+Where images are DICOM and name their patients, these are the patients. Folders that each hold another patient, or
+another examination, are a PACS's export and no classes: nothing could be learnt from one patient per class.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
     try:
         labels = _labels(table, column, task, written)
     except (TooFew, NoLabels) as error:
+        if isinstance(error, NoLabels) and column != "mask":
+            raise
         raise first_lack(table, list(channels.values()), column) or error from None
     names = _case_names(table, [next(iter(found.values())) for found in images])
     records = tuple(
@@ -133,7 +135,7 @@ def _answer(table: Table, task: TaskName | None, written: LabelFile | None) -> t
         raise DatasetError(
             f"{table.path.name} has both 'mask' and 'mask_<label>' columns", remedy="keep one kind of the two"
         )
-    if task is None and written is not None:
+    if task is None and written is not None and not _undecided(written.labels):
         task = next(name for name, kind in KIND_OF_TASK.items() if kind == written.labels.kind)
     if task is None and len(present) > 1 and present[0][0] not in ("mask", "mask_"):
         names = " and ".join(f"{column!r}" for column, _ in present)
@@ -150,7 +152,7 @@ def _labels(table: Table, column: str, task: TaskName, written: LabelFile | None
     """Those of the label file where it answers the task, else what the cells say."""
     if column in ("mask", "mask_"):
         refuse_lossy([table.path.parent / path for row in table.rows for path in _mask_paths(row)])
-    if written is not None and written.labels.kind == KIND_OF_TASK[task]:
+    if written is not None and written.labels.kind == KIND_OF_TASK[task] and not _undecided(written.labels):
         _check_written(table, column, written.labels)
         return written.labels
     if column == "mask":
@@ -166,6 +168,11 @@ def _labels(table: Table, column: str, task: TaskName, written: LabelFile | None
     if not cells:
         raise NoLabels(f"the column {column} of {table.path.name} is empty", remedy="fill it in")
     return named_labels(cells, "grades" if task == "ordinal" else "classes", column)
+
+
+def _undecided(labels: LabelSet) -> bool:
+    """Whether the table was written before anything said what its studies show."""
+    return labels.kind != "number" and not labels.labels
 
 
 def _check_written(table: Table, column: str, labels: LabelSet) -> None:

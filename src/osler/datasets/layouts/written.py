@@ -107,7 +107,7 @@ def _answer(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
     if record.mask is not None:
         return _mask(dataset, record, folder)
     if target is None:
-        return {}
+        return {"label": ""} if labels.kind == "classes" else {}
     if isinstance(target, tuple):
         return {f"label_{n}": "" if v is None else str(v) for n, v in zip(labels.names, target, strict=True)}
     if labels.kind == "number":

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from osler.errors import ModelError
-from osler.inference.engines.base import Engine, Output, Precision
+from osler.inference.engines.base import Engine, Output, Precision, is_out_of_memory
 from osler.learning.export import load_network
 from osler.learning.networks import Network
 from osler.models.folder import Model
@@ -31,7 +31,13 @@ class TorchEngine(Engine):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def load(
-        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+        self,
+        graph: Path,
+        *,
+        precision: Precision = "float32",
+        threads: int = 0,
+        output: Output = "logits",
+        many: bool = False,
     ) -> None:
         """Raises:
         ModelError: when the weights do not fit the model's plan, or the network has no such output.
@@ -47,13 +53,28 @@ class TorchEngine(Engine):
         self._bf16 = precision == "bf16" or (precision == "auto" and self._device.type == "cuda")
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One batch."""
+        """One batch.
+
+        Raises:
+            MemoryError: when memory ran out, of the processor or of the GPU.
+        """
         if self._network is None:
             raise RuntimeError("run was called before load")
+        try:
+            return {self._output: self._run(self._network, inputs)}
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            shapes = {name: array.shape for name, array in inputs.items()}
+            raise MemoryError(f"torch has no memory for inputs of shape {shapes}") from error
+
+    def _run(self, network: Network, inputs: Mapping[str, Array]) -> Array:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for name, a in inputs.items()}
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            outputs = self._network(tensors)
-        return {self._output: outputs[self._output].float().cpu().numpy()}
+            outputs = network(tensors)
+        return np.asarray(outputs[self._output].float().cpu().numpy())
 
     def release(self) -> None:
         """Forget the network."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from osler.errors import ModelError
-from osler.inference.engines.base import Engine, Output, Precision
+from osler.inference.engines.base import Engine, Output, Precision, is_out_of_memory
 from osler.studies.geometry import Array
 
 __all__ = ["OpenVinoEngine"]
@@ -20,6 +23,15 @@ _HINTS: dict[Precision, dict[str, str]] = {
     "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
     "auto": {},
 }
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A request that reads ``arrays``; ``failure`` where it could not even begin."""
+
+    request: Any
+    arrays: dict[str, Array]
+    failure: MemoryError | None = None
 
 
 class OpenVinoEngine(Engine):
@@ -33,15 +45,22 @@ class OpenVinoEngine(Engine):
         self._network: Any = None
         self._compiled: Any = None
         self._request: Any = None
+        self._requests: list[Any] = []
         self._settings: dict[str, str | int] = {}
 
     def load(
-        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+        self,
+        graph: Path,
+        *,
+        precision: Precision = "float32",
+        threads: int = 0,
+        output: Output = "logits",
+        many: bool = False,
     ) -> None:
         """Read and compile ``graph``; see ``Engine.load``."""
         import openvino
 
-        self._settings = {**_HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+        self._settings = {**_HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY"}
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         self._core = openvino.Core()
@@ -61,36 +80,124 @@ class OpenVinoEngine(Engine):
         Raises:
             ModelError: when nothing is loaded, an input is missing, or the graph cannot take the shape.
         """
-        if self._compiled is None:
-            raise ModelError("the OpenVINO engine has no graph", remedy="call load before run")
-        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in inputs.items()}
-        try:
+        arrays = self._arrays(inputs)
+        with _named(arrays):
             self._fit(arrays)
-            results = self._request.infer(arrays, share_inputs=True, share_outputs=False)
-        except (RuntimeError, KeyError) as error:
-            shapes = {name: array.shape for name, array in arrays.items()}
-            raise ModelError(
-                f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
-                remedy="the model was exported for another input; export it again",
-            ) from error
-        return {port.get_any_name(): np.asarray(value) for port, value in results.items()}
+            self._request.infer(arrays, share_inputs=True)
+            return self._answer(self._request)
+
+    def run_many(self, batches: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array] | MemoryError]:
+        """Run batches in as many requests at once as OpenVINO finds best, and one more that waits; see ``Engine``.
+
+        Requests are kept in a queue of our own: ``openvino.AsyncInferQueue`` gives answers in no order, and calls nobody
+        for a batch that failed.
+        """
+        under_way: deque[_UnderWay] = deque()
+        idle = list(self._requests)
+        try:
+            for inputs in batches:
+                arrays = self._arrays(inputs)
+                if not self._takes(arrays):  # the graph is made anew, and its requests with it
+                    while under_way:
+                        yield self._awaited(under_way.popleft())
+                    with _named(arrays):
+                        self._fit(arrays)
+                    idle = list(self._requests)
+                if not idle:
+                    first = under_way.popleft()
+                    yield self._awaited(first)
+                    idle.append(first.request)
+                under_way.append(_begun(idle.pop(), arrays))
+            while under_way:
+                yield self._awaited(under_way.popleft())
+        finally:  # nothing may still read the arrays of whoever stopped listening
+            for one in under_way:
+                _settle(one)
 
     def release(self) -> None:
         """Free the graph."""
+        self._requests = []
         self._request = self._compiled = self._network = self._core = None
 
     def _compile(self) -> None:
         self._compiled = self._core.compile_model(self._network, "CPU", self._settings)
-        self._request = self._compiled.create_infer_request()
+        self._request = self._compiled.create_infer_request()  # of run, which may be called between two of run_many
+        best = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._requests = [self._compiled.create_infer_request() for _ in range(best + 1)]
+
+    def _arrays(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if self._compiled is None:
+            raise ModelError("the OpenVINO engine has no graph", remedy="call load before run")
+        return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in inputs.items()}
+
+    def _takes(self, arrays: Mapping[str, Array]) -> bool:
+        """Whether the graph takes these shapes as it is; a wrong name is found when it is run."""
+        import openvino
+
+        shapes = {name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items()}
+        inputs = {name: port for port in self._network.inputs for name in port.get_names()}
+        return all(name not in inputs or inputs[name].partial_shape.compatible(shape) for name, shape in shapes.items())
 
     def _fit(self, arrays: Mapping[str, Array]) -> None:
         import openvino
 
-        shapes = {name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items()}
-        if all(self._network.input(name).partial_shape.compatible(shape) for name, shape in shapes.items()):
+        if self._takes(arrays):
             return
-        self._network.reshape(shapes)
+        self._network.reshape({name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items()})
         self._compile()
+
+    def _awaited(self, one: _UnderWay) -> dict[str, Array] | MemoryError:
+        if one.failure is not None:
+            return one.failure
+        try:
+            with _named(one.arrays):
+                one.request.wait()
+                return self._answer(one.request)
+        except MemoryError as error:
+            return error
+
+    def _answer(self, request: Any) -> dict[str, Array]:
+        """Copies, because the request writes its next answer into the same memory."""
+        return {
+            port.get_any_name(): np.array(request.get_output_tensor(n).data, np.float32)
+            for n, port in enumerate(self._compiled.outputs)
+        }
+
+
+@contextmanager
+def _named(arrays: Mapping[str, Array]) -> Iterator[None]:
+    """Turns OpenVINO's errors about a batch into Osler's.
+
+    Raises:
+        MemoryError: when memory ran out.
+        ModelError: for anything else.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError) as error:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if is_out_of_memory(error):
+            raise MemoryError(f"OpenVINO has no memory for inputs of shape {shapes}") from error
+        raise ModelError(
+            f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
+            remedy="the model was exported for another input; export it again",
+        ) from error
+
+
+def _begun(request: Any, arrays: dict[str, Array]) -> _UnderWay:
+    try:
+        with _named(arrays):
+            request.start_async(arrays, share_inputs=True)
+    except MemoryError as error:
+        return _UnderWay(request, arrays, error)
+    return _UnderWay(request, arrays)
+
+
+def _settle(one: _UnderWay) -> None:
+    if one.failure is None:
+        one.request.cancel()
+        with suppress(RuntimeError):  # it was cancelled, or failed: nobody wants its answer
+            one.request.wait()
 
 
 def _keep_output(network: Any, output: Output) -> None:

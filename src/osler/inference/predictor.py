@@ -108,8 +108,7 @@ class Predictor:
             for member in self.members:
                 engine = make_engine(self._engine_name)
                 graph = self.model.graph(member, engine.suffix)
-                whole = self.plan.task != "segment"
-                engine.load(graph, precision=self._precision, threads=self._threads, output=output, many=whole)
+                engine.load(graph, precision=self._precision, threads=self._threads, output=output)
                 self._engines.append(engine)
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
@@ -219,6 +218,48 @@ class Predictor:
                 yield mean
             else:
                 yield [one if logits else self._probabilities(one) for one in mean]
+
+    @property
+    def blended(self) -> int:
+        """Channels of what is blended of windows: what goes into narrow heads, or the outputs."""
+        return sum(weight.shape[1] for weight, _ in self._heads) or self.plan.outputs
+
+    @property
+    def passes(self) -> int:
+        """How often the network runs on each window: once per member and mirrored copy."""
+        return len(self.members) * len(self._flips)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """On what its speed and its memory depend, beside the machine."""
+        return {
+            "digest": self.model.info.digest,
+            "engine": self._engine_name,
+            "precision": self._precision,
+            "threads": self._threads,
+            "members": list(self.members),
+            "copies": len(self._flips),
+        }
+
+    @property
+    def usual_batch(self) -> int:
+        """How many windows, or small studies, go through the network at once while memory suffices."""
+        return _windows_at_once(self.plan.patch) if self.plan.task == "segment" else _STACK
+
+    def at_most(self, items: int) -> None:
+        """From now on, no more windows or small studies than this at once."""
+        self._most.items = items
+
+    def try_out(self, items: int) -> None:
+        """Run the network on a batch of noise, for what that takes.
+
+        Raises:
+            ModelError: when nothing is loaded.
+            MemoryError: when there is not enough memory.
+        """
+        self._check_loaded()
+        noise = np.random.default_rng(0).normal(size=(items, self.plan.inputs, *self.plan.patch))
+        self._run_windows(noise.astype(np.float32))
 
     @property
     def precision(self) -> Precision:

@@ -31,13 +31,7 @@ class TorchEngine(Engine):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def load(
-        self,
-        graph: Path,
-        *,
-        precision: Precision = "float32",
-        threads: int = 0,
-        output: Output = "logits",
-        many: bool = False,
+        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
     ) -> None:
         """Raises:
         ModelError: when the weights do not fit the model's plan, or the network has no such output.
@@ -65,10 +59,7 @@ class TorchEngine(Engine):
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            shapes = {name: array.shape for name, array in inputs.items()}
-            raise MemoryError(f"torch has no memory for inputs of shape {shapes}") from error
+            raise MemoryError(f"torch has no memory ({error})") from error
 
     def _run(self, network: Network, inputs: Mapping[str, Array]) -> Array:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for name, a in inputs.items()}

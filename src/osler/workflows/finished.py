@@ -74,6 +74,7 @@ class Journal:
         Raises:
             StorageError: when it cannot be written.
         """
+        _sweep(folder)
         put(folder / JOURNAL, origin.model_dump_json().encode() + b"\n")
         return cls(folder, {})
 

@@ -11,7 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from osler.datasets.free_memory import resident_memory
 from osler.errors import UsageError
+from osler.inference.constants import constants_of, known_constants
 from osler.inference.decoders import DECODERS
 from osler.inference.engines import DEFAULT_ENGINE, Precision
 from osler.inference.predictor import Predictor
@@ -19,13 +21,16 @@ from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.report.files import ensure_free, output_folder, write_summary
 from osler.studies.discovery import Found, find_studies
+from osler.workflows.estimate import Estimates, Gauge
 from osler.workflows.finished import JOURNAL, Journal, Origin
 from osler.workflows.prediction_run import PredictionRun, read_channels
 from osler.workflows.predictions import PredictedStudy, Predictions
 
-__all__ = ["PredictedStudy", "Predictions", "predict", "read_channels"]
+__all__ = ["Estimates", "PredictedStudy", "Predictions", "estimate", "predict", "read_channels"]
 
 _STAGE = "predicting"
+_SAMPLE = 64  # studies whose headers are looked at before a run begins
+_WORTH_MEASURING = 128  # windows from which on a run is long enough to measure the network first
 
 
 def predict(
@@ -40,6 +45,7 @@ def predict(
     mirror: bool = False,
     every_window: bool = False,
     threads: int = 0,
+    memory: int | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Predictions:
@@ -57,6 +63,8 @@ def predict(
         mirror: average over mirrored copies too.
         every_window: run the network also on windows that hold one value only, as the air around a patient does.
         threads: of the network, and as many that read and that write; 0 lets the engine decide. Answers are the same.
+        memory: bytes that the process may have; None takes what is free. A study that needs more goes through the
+            network in smaller batches, or is refused with the figure.
         progress: where to tell; None is silent.
         cancel: asked between studies.
 
@@ -70,26 +78,78 @@ def predict(
     if force and resume:
         raise UsageError("force and resume exclude each other", remedy="leave one of them out")
     sink = progress or Silent()
-    model = model if isinstance(model, Model) else Model.open(model)
-    found = find_studies([paths] if isinstance(paths, str | os.PathLike) else list(paths))
+    predictor, found = _opened(model, paths, engine, precision, mirror, every_window, threads)
     place = None if output is None else Path(output)
     if place is not None and not (resume and (place / JOURNAL).exists()):
         ensure_free(place, [study.name for study in found], force=force)
-    predictor = Predictor(
-        model, engine=engine, precision=precision, mirror=mirror, every_window=every_window, threads=threads
-    )
     settings = {"engine": engine, "precision": predictor.precision, "mirror": mirror, "every_window": every_window}
-    origin = Origin(model=model.info.name, digest=model.info.digest, settings=settings)
+    origin = Origin(model=predictor.model.info.name, digest=predictor.model.info.digest, settings=settings)
     with predictor, output_folder(place):
         journal = None if place is None else (Journal.go_on if resume else Journal.begin)(place, origin)
         done = {} if journal is None else journal.finished(found)
         left = [study for study in found if study.name not in done]
-        run = PredictionRun(predictor, place, journal=journal, threads=threads, say=sink.say)
-        table = _Table(place, DECODERS[model.plan.task].columns(model.plan), sink)
+        gauge = _gauge(predictor, left, memory, sink)
+        check = gauge.check if predictor.plan.task == "segment" else None
+        run = PredictionRun(predictor, place, journal=journal, check=check, threads=threads, say=sink.say)
+        table = _Table(place, DECODERS[predictor.plan.task].columns(predictor.plan), sink)
         with closing(run.over(left, cancel=cancel)) as new:
             done = table.fill(found, done, new)
+        gauge.learn(done[study.name] for study in left if study.name in done)
     unreached = [study.name for study in found if study.name not in done]
     return Predictions([done[s.name] for s in found if s.name in done], unreached=unreached, output=place)
+
+
+def estimate(
+    model: Model | str | Path,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    engine: str = DEFAULT_ENGINE,
+    precision: Precision | None = None,
+    mirror: bool = False,
+    every_window: bool = False,
+    threads: int = 0,
+    memory: int | None = None,
+) -> Estimates:
+    """What ``predict`` would take, without predicting; arguments and errors as there.
+
+    Where this model was never measured on this machine, its network runs four times now.
+    """
+    predictor, found = _opened(model, paths, engine, precision, mirror, every_window, threads)
+    with predictor:
+        base = resident_memory()
+        return Gauge(predictor, constants_of(predictor), memory=memory, base=base).estimates(found)
+
+
+def _opened(
+    model: Model | str | Path,
+    paths: str | Path | Sequence[str | Path],
+    engine: str,
+    precision: Precision | None,
+    mirror: bool,
+    every_window: bool,
+    threads: int,
+) -> tuple[Predictor, list[Found]]:
+    model = model if isinstance(model, Model) else Model.open(model)
+    found = find_studies([paths] if isinstance(paths, str | os.PathLike) else list(paths))
+    predictor = Predictor(
+        model, engine=engine, precision=precision, mirror=mirror, every_window=every_window, threads=threads
+    )
+    return predictor, found
+
+
+def _gauge(predictor: Predictor, found: Sequence[Found], memory: int | None, sink: Progress) -> Gauge:
+    """Says what the run will take, where that is known or the run is long enough for measuring it."""
+    base = resident_memory()
+    known = known_constants(predictor)
+    rough = Gauge(predictor, known, memory=memory, base=base, say=sink.say)
+    estimates = rough.estimates(found, most=_SAMPLE)
+    if known is None and estimates.windows >= _WORTH_MEASURING:
+        known = constants_of(predictor)
+        rough = Gauge(predictor, known, memory=memory, base=base, say=sink.say)
+        estimates = rough.estimates(found, most=_SAMPLE)
+    if known is not None and found:
+        sink.say(estimates.headline())
+    return rough
 
 
 @dataclass(frozen=True)

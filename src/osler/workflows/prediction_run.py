@@ -44,6 +44,7 @@ class PredictionRun:
         predictor: entered.
         place: where results go, a folder per study; None writes nothing.
         journal: gets each study whose files are all there.
+        check: called with each study before it is read; raises a ``StudyError`` where it is better left out.
         threads: as many read, and as many write; 0 takes one of each per processor, within limits.
         say: gets one line when memory ran out and batches became smaller.
     """
@@ -54,12 +55,14 @@ class PredictionRun:
         place: Path | None,
         *,
         journal: Journal | None = None,
+        check: Callable[[Found], None] | None = None,
         threads: int = 0,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._predictor = predictor
         self._place = place
         self._journal = journal
+        self._check = check
         self._threads = threads
         self._say = say
         self._most: int | None = None
@@ -92,6 +95,8 @@ class PredictionRun:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, study: Found) -> list[Image]:
+        if self._check is not None:
+            self._check(study)
         self._sources[study.name] = self._digests.of(study)
         return read_channels(study, self._predictor.plan)
 

@@ -41,13 +41,7 @@ class Engine(ABC):
 
     @abstractmethod
     def load(
-        self,
-        graph: Path,
-        *,
-        precision: Precision = "float32",
-        threads: int = 0,
-        output: Output = "logits",
-        many: bool = False,
+        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
     ) -> None:
         """Read and compile ``graph``.
 
@@ -56,8 +50,6 @@ class Engine(ABC):
             precision: "float32" is exact; "bf16" asks for it; "auto" leaves it to the processor.
             threads: 0 lets the engine decide.
             output: the only one that is computed.
-            many: expect ``run_many`` with small batches: an engine that knows the difference then answers most batches
-                a second rather than one batch soonest. The answers are the same.
 
         Raises:
             ModelError: when the graph cannot be loaded or has no such output.

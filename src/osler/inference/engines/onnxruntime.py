@@ -27,13 +27,7 @@ class OnnxRuntimeEngine(Engine):
         self._output: Output = "logits"
 
     def load(
-        self,
-        graph: Path,
-        *,
-        precision: Precision = "float32",
-        threads: int = 0,
-        output: Output = "logits",
-        many: bool = False,
+        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
     ) -> None:
         """Read and compile ``graph``; see ``Engine.load``.
 

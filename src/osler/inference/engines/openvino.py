@@ -45,22 +45,16 @@ class OpenVinoEngine(Engine):
         self._network: Any = None
         self._compiled: Any = None
         self._request: Any = None
-        self._requests: list[Any] = []
+        self._queue: list[Any] = []
         self._settings: dict[str, str | int] = {}
 
     def load(
-        self,
-        graph: Path,
-        *,
-        precision: Precision = "float32",
-        threads: int = 0,
-        output: Output = "logits",
-        many: bool = False,
+        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
     ) -> None:
         """Read and compile ``graph``; see ``Engine.load``."""
         import openvino
 
-        self._settings = {**_HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY"}
+        self._settings = {**_HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         self._core = openvino.Core()
@@ -83,8 +77,8 @@ class OpenVinoEngine(Engine):
         arrays = self._arrays(inputs)
         with _named(arrays):
             self._fit(arrays)
-            self._request.infer(arrays, share_inputs=True)
-            return self._answer(self._request)
+            results = self._request.infer(arrays, share_inputs=True, share_outputs=False)
+        return {port.get_any_name(): np.asarray(value) for port, value in results.items()}
 
     def run_many(self, batches: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array] | MemoryError]:
         """Run batches in as many requests at once as OpenVINO finds best, and one more that waits; see ``Engine``.
@@ -93,20 +87,19 @@ class OpenVinoEngine(Engine):
         for a batch that failed.
         """
         under_way: deque[_UnderWay] = deque()
-        idle = list(self._requests)
+        idle = list(self._queue)
         try:
             for inputs in batches:
                 arrays = self._arrays(inputs)
-                if not self._takes(arrays):  # the graph is made anew, and its requests with it
+                if not (self._queue and self._takes(arrays)):
                     while under_way:
                         yield self._awaited(under_way.popleft())
                     with _named(arrays):
-                        self._fit(arrays)
-                    idle = list(self._requests)
+                        idle = self._queue_for(arrays)
                 if not idle:
                     first = under_way.popleft()
                     yield self._awaited(first)
-                    idle.append(first.request)
+                    idle = [first.request]
                 under_way.append(_begun(idle.pop(), arrays))
             while under_way:
                 yield self._awaited(under_way.popleft())
@@ -116,14 +109,23 @@ class OpenVinoEngine(Engine):
 
     def release(self) -> None:
         """Free the graph."""
-        self._requests = []
+        self._queue = []
         self._request = self._compiled = self._network = self._core = None
 
     def _compile(self) -> None:
+        self._queue = []
         self._compiled = self._core.compile_model(self._network, "CPU", self._settings)
-        self._request = self._compiled.create_infer_request()  # of run, which may be called between two of run_many
-        best = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._requests = [self._compiled.create_infer_request() for _ in range(best + 1)]
+        self._request = self._compiled.create_infer_request()
+
+    def _queue_for(self, arrays: Mapping[str, Array]) -> list[Any]:
+        """Requests on a graph that is compiled for most batches a second, made when they are first needed."""
+        self._fit(arrays)
+        if not self._queue:
+            settings = {**self._settings, "PERFORMANCE_HINT": "THROUGHPUT"}
+            compiled = self._core.compile_model(self._network, "CPU", settings)
+            count = 1 + int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            self._queue = [compiled.create_infer_request() for _ in range(count)]
+        return list(self._queue)
 
     def _arrays(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._compiled is None:
@@ -134,17 +136,16 @@ class OpenVinoEngine(Engine):
         """Whether the graph takes these shapes as it is; a wrong name is found when it is run."""
         import openvino
 
-        shapes = {name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items()}
-        inputs = {name: port for port in self._network.inputs for name in port.get_names()}
-        return all(name not in inputs or inputs[name].partial_shape.compatible(shape) for name, shape in shapes.items())
+        ports = {name: port for port in self._network.inputs for name in port.get_names()}
+        shapes = {name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items() if name in ports}
+        return all(ports[name].partial_shape.compatible(shape) for name, shape in shapes.items())
 
     def _fit(self, arrays: Mapping[str, Array]) -> None:
         import openvino
 
-        if self._takes(arrays):
-            return
-        self._network.reshape({name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items()})
-        self._compile()
+        if not self._takes(arrays):
+            self._network.reshape({name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items()})
+            self._compile()
 
     def _awaited(self, one: _UnderWay) -> dict[str, Array] | MemoryError:
         if one.failure is not None:
@@ -152,16 +153,10 @@ class OpenVinoEngine(Engine):
         try:
             with _named(one.arrays):
                 one.request.wait()
-                return self._answer(one.request)
         except MemoryError as error:
             return error
-
-    def _answer(self, request: Any) -> dict[str, Array]:
-        """Copies, because the request writes its next answer into the same memory."""
-        return {
-            port.get_any_name(): np.array(request.get_output_tensor(n).data, np.float32)
-            for n, port in enumerate(self._compiled.outputs)
-        }
+        outputs = enumerate(self._compiled.outputs)
+        return {port.get_any_name(): np.array(one.request.get_output_tensor(n).data) for n, port in outputs}
 
 
 @contextmanager

@@ -40,6 +40,10 @@ def predict(
     memory: Annotated[
         str, typer.Option(help="What it may take, such as 8g.", show_default="what is free")
     ] = "",
+    workers: Annotated[
+        str,
+        typer.Option(metavar="ray://HOST:PORT", help="Spread the studies over a Ray cluster.", show_default=False),
+    ] = "",
     only_estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what it would take in time and memory, and do nothing.")
     ] = False,
@@ -69,7 +73,15 @@ def predict(
         if output is None:
             raise UsageError("--output is missing", remedy="say with --output where to write")
         result = run(
-            model, paths, output=output, force=force, resume=resume, progress=progress, cancel=cancel, **settings
+            model,
+            paths,
+            output=output,
+            force=force,
+            resume=resume,
+            workers=workers,
+            progress=progress,
+            cancel=cancel,
+            **settings,
         )
         return Outcome(result.summary(), result.record(), complete=not result.failed)
 

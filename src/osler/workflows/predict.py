@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from osler.datasets.free_memory import resident_memory
 from osler.errors import UsageError
@@ -46,6 +47,7 @@ def predict(
     every_window: bool = False,
     threads: int = 0,
     memory: int | None = None,
+    workers: str = "",
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Predictions:
@@ -65,6 +67,8 @@ def predict(
         threads: of the network, and as many that read and that write; 0 lets the engine decide. Answers are the same.
         memory: bytes that the process may have; None takes what is free. A study that needs more goes through the
             network in smaller batches, or is refused with the figure.
+        workers: ``ray://HOST:PORT`` has the workers of a Ray cluster predict, which must see model, studies and output
+            under the same paths; ``ray`` starts one on this machine for as long as the run takes.
         progress: where to tell; None is silent.
         cancel: asked between studies.
 
@@ -83,18 +87,8 @@ def predict(
     if place is not None and not (resume and (place / JOURNAL).exists()):
         ensure_free(place, [study.name for study in found], force=force)
     settings = {"engine": engine, "precision": predictor.precision, "mirror": mirror, "every_window": every_window}
-    origin = Origin(model=predictor.model.info.name, digest=predictor.model.info.digest, settings=settings)
-    with predictor, output_folder(place):
-        journal = None if place is None else (Journal.go_on if resume else Journal.begin)(place, origin)
-        done = {} if journal is None else journal.finished(found)
-        left = [study for study in found if study.name not in done]
-        gauge = _gauge(predictor, left, memory, sink)
-        check = gauge.check if predictor.plan.task == "segment" else None
-        run = PredictionRun(predictor, place, journal=journal, check=check, threads=threads, say=sink.say)
-        table = _Table(place, DECODERS[predictor.plan.task].columns(predictor.plan), sink)
-        with closing(run.over(left, cancel=cancel)) as new:
-            done = table.fill(found, done, new)
-        gauge.learn(done[study.name] for study in left if study.name in done)
+    asked = _Asked(predictor, found, place, settings, resume, threads, memory, sink, cancel)
+    done = asked.over_cluster(workers) if workers else asked.here()
     unreached = [study.name for study in found if study.name not in done]
     return Predictions([done[s.name] for s in found if s.name in done], unreached=unreached, output=place)
 
@@ -153,20 +147,72 @@ def _gauge(predictor: Predictor, found: Sequence[Found], memory: int | None, sin
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Tells what became of each study, and writes the table at the end."""
+class _Asked:
+    """What was asked for, and how it is done: on this machine or over a cluster."""
 
+    predictor: Predictor
+    found: Sequence[Found]
     place: Path | None
-    columns: Sequence[str]
+    settings: dict[str, Any]
+    resume: bool
+    threads: int
+    memory: int | None
     sink: Progress
+    cancel: CancelToken | None
 
-    def fill(
-        self, found: Sequence[Found], done: dict[str, PredictedStudy], new: Iterable[PredictedStudy]
-    ) -> dict[str, PredictedStudy]:
-        """``done`` with what is new; the table is written also when something stops the work in between."""
+    def here(self) -> dict[str, PredictedStudy]:
+        """What became of the studies that were reached, by name."""
+        with self.predictor, output_folder(self.place):
+            journal = None if self.place is None else self._journal(self.place)
+            done = {} if journal is None else journal.finished(self.found)
+            left = [study for study in self.found if study.name not in done]
+            gauge = _gauge(self.predictor, left, self.memory, self.sink)
+            check = gauge.check if self._masks else None
+            run = PredictionRun(
+                self.predictor, self.place, journal=journal, check=check, threads=self.threads, say=self.sink.say
+            )
+            with closing(run.over(left, cancel=self.cancel)) as new:
+                self._fill(done, new)
+            gauge.learn(done[study.name] for study in left if study.name in done)
+        return done
+
+    def over_cluster(self, workers: str) -> dict[str, PredictedStudy]:
+        """The same, by workers of a Ray cluster."""
+        from osler.workflows.cluster import ClusterRun, WorkerSetup
+
+        if self.place is None:
+            raise UsageError("workers write their results themselves", remedy="say with output where to")
+        setup = WorkerSetup(
+            model=self.predictor.model.path.absolute(),
+            digest=self.predictor.model.info.digest,
+            place=self.place.absolute(),
+            threads=self.threads,
+            memory=self.memory,
+            **self.settings,
+        )
+        with output_folder(self.place):
+            journal = self._journal(self.place)
+            done = journal.finished(self.found)
+            left = [study for study in self.found if study.name not in done]
+            cluster = ClusterRun(workers, setup, journal=journal, together=not self._masks, say=self.sink.say)
+            with cluster, closing(cluster.over(left, cancel=self.cancel)) as new:
+                self._fill(done, new)
+        return done
+
+    @property
+    def _masks(self) -> bool:
+        return self.predictor.plan.task == "segment"
+
+    def _journal(self, place: Path) -> Journal:
+        info = self.predictor.model.info
+        origin = Origin(model=info.name, digest=info.digest, settings=self.settings)
+        return Journal.go_on(place, origin) if self.resume else Journal.begin(place, origin)
+
+    def _fill(self, done: dict[str, PredictedStudy], new: Iterable[PredictedStudy]) -> None:
+        """Add what is new to ``done``; the table is written also when something stops the work in between."""
         if done:
-            self.sink.say(f"{len(done)} of {len(found)} studies were finished by an earlier run")
-        self.sink.start(_STAGE, len(found) - len(done), "studies")
+            self.sink.say(f"{len(done)} of {len(self.found)} studies were finished by an earlier run")
+        self.sink.start(_STAGE, len(self.found) - len(done), "studies")
         try:
             for one in new:
                 done[one.name] = one
@@ -175,7 +221,7 @@ class _Table:
                     self.sink.say(f"{one.name} {one.status}")
         finally:
             if self.place is not None and done:
-                rows = [done[study.name].row for study in found if study.name in done]
-                write_summary(self.place / "summary.csv", rows, columns=self.columns)
+                plan = self.predictor.plan
+                rows = [done[study.name].row for study in self.found if study.name in done]
+                write_summary(self.place / "summary.csv", rows, columns=DECODERS[plan.task].columns(plan))
             self.sink.finish(_STAGE)
-        return done

@@ -88,7 +88,7 @@ def test_an_estimate_writes_nothing_and_is_told_for_people_and_machines(segmente
     paths = [_volume(tmp_path / "a.nii.gz", (20, 20, 20)), _volume(tmp_path / "b.nii.gz", (64, 64, 64))]
     assert main(["predict", str(segmenter.path), *map(str, paths), "--estimate"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("a: 8 windows, about ")
+    assert lines[0].startswith("a: 4 windows, about ")
     assert lines[-1].startswith("2 studies: at most about ")
     assert main(["predict", str(segmenter.path), *map(str, paths), "--estimate", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -113,12 +113,12 @@ def test_a_cache_that_is_off_damaged_or_cannot_be_written_does_no_harm(segmenter
     estimate(segmenter, path)
     (kept,) = (cache / "constants").iterdir()
     kept.write_text("{")
-    assert estimate(segmenter, path).studies[0].windows == 8
+    assert estimate(segmenter, path).studies[0].windows == 4
     monkeypatch.setenv("OSLER_CACHE", "off")
-    assert estimate(segmenter, path).studies[0].windows == 8
+    assert estimate(segmenter, path).studies[0].windows == 4
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OSLER_CACHE", str(tmp_path / "file"))
-    assert estimate(segmenter, path).studies[0].windows == 8
+    assert estimate(segmenter, path).studies[0].windows == 4
 
 
 def test_a_study_that_does_not_fit_is_refused_with_the_figure_and_the_others_go_on(segmenter, tmp_path):

@@ -217,7 +217,26 @@ class _Waiting:
 
 
 def _together(predictor: Predictor, groups: Iterable[_Held[Key]], logits: bool) -> Iterator[Answer[Key]]:
-    """Answer groups, several of which are under way at once."""
+    """Answer groups, several of which are under way at once; one that is large goes alone."""
+    source = iter(groups)
+    while True:
+        large: list[_Held[Key]] = []
+        yield from _under_way(predictor, _small(source, large), logits)
+        if not large:
+            return
+        yield from _answer(predictor, large.pop(), logits)
+
+
+def _small(source: Iterator[_Held[Key]], large: list[_Held[Key]]) -> Iterator[_Held[Key]]:
+    """Groups up to the first large one, which goes to ``large``."""
+    for group in source:
+        if sum(one.bytes for one in group if isinstance(one, _Ready)) >= _TOGETHER_BYTES:
+            large.append(group)
+            return
+        yield group
+
+
+def _under_way(predictor: Predictor, groups: Iterator[_Held[Key]], logits: bool) -> Iterator[Answer[Key]]:
     under_way: deque[_Held[Key]] = deque()
     waited = _Waiting()
 

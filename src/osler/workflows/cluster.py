@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,6 +125,7 @@ class _Hold:
     beginning: Any
     machine: str = ""
     tasks: dict[Any, _Task] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
 
 
 class ClusterRun:
@@ -169,6 +171,11 @@ class ClusterRun:
         if not processors:
             raise UsageError(f"the cluster at {self._address} has no processors", remedy="add machines to it")
         self._size = self._setup.threads or min(processors)
+        if self._size > max(processors):
+            raise UsageError(
+                f"no machine of the cluster has {self._size} processors; the largest has {max(processors)}",
+                remedy=f"give --threads {max(processors)} or fewer",
+            )
         self._count = max(1, sum(count // self._size for count in processors))
         self._setup = replace(self._setup, threads=self._size)
         return self
@@ -203,6 +210,7 @@ class ClusterRun:
                 break
             for number, study in self._listen(waiting):
                 results[number] = study
+            self._check_started()
         for number in sorted(results):  # after a stop some are missing in between
             yield results[number]
 
@@ -235,6 +243,17 @@ class ClusterRun:
                 if waiting and hold.machine and len(hold.tasks) < _GIVEN:
                     task = waiting.popleft()
                     hold.tasks[hold.actor.work.remote(task.found)] = task
+
+    def _check_started(self) -> None:
+        """Raises:
+        OslerError: when the cluster gives no worker for a long time: others may be using its processors.
+        """
+        since = min((hold.since for hold in self._holds), default=time.monotonic())
+        if time.monotonic() - since > _START_S and not any(hold.machine for hold in self._holds):
+            raise OslerError(
+                f"the cluster at {self._address} has started no worker for {_START_S:.0f} s",
+                remedy="wait until others have left it, or give fewer --threads",
+            )
 
     def _started(self) -> _Hold:
         actor = self._ray.remote(Worker).options(num_cpus=self._size, max_restarts=0).remote(self._setup)

@@ -164,7 +164,7 @@ class _Asked:
         """What became of the studies that were reached, by name."""
         with self.predictor, output_folder(self.place):
             journal = None if self.place is None else self._journal(self.place)
-            done = {} if journal is None else journal.finished(self.found)
+            done = self._finished(journal)
             left = [study for study in self.found if study.name not in done]
             gauge = _gauge(self.predictor, left, self.memory, self.sink)
             check = gauge.check if self._masks else None
@@ -192,7 +192,7 @@ class _Asked:
         )
         with output_folder(self.place):
             journal = self._journal(self.place)
-            done = journal.finished(self.found)
+            done = self._finished(journal)
             left = [study for study in self.found if study.name not in done]
             cluster = ClusterRun(workers, setup, journal=journal, together=not self._masks, say=self.sink.say)
             with cluster, closing(cluster.over(left, cancel=self.cancel)) as new:
@@ -208,10 +208,15 @@ class _Asked:
         origin = Origin(model=info.name, digest=info.digest, settings=self.settings)
         return Journal.go_on(place, origin) if self.resume else Journal.begin(place, origin)
 
-    def _fill(self, done: dict[str, PredictedStudy], new: Iterable[PredictedStudy]) -> None:
-        """Add what is new to ``done``; the table is written also when something stops the work in between."""
+    def _finished(self, journal: Journal | None) -> dict[str, PredictedStudy]:
+        """By an earlier run, by name."""
+        done = {} if journal is None else journal.finished(self.found)
         if done:
             self.sink.say(f"{len(done)} of {len(self.found)} studies were finished by an earlier run")
+        return done
+
+    def _fill(self, done: dict[str, PredictedStudy], new: Iterable[PredictedStudy]) -> None:
+        """Add what is new to ``done``; the table is written also when something stops the work in between."""
         self.sink.start(_STAGE, len(self.found) - len(done), "studies")
         try:
             for one in new:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -80,6 +81,7 @@ def test_without_ray_the_install_command_is_told(segmenter, volumes, tmp_path, m
     assert not (tmp_path / "out" / "summary.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_local_ray_gives_what_one_process_gives_and_names_the_study_that_kills_workers(
     segmenter, volumes, tmp_path, monkeypatch
 ):
@@ -110,10 +112,11 @@ def test_a_local_ray_gives_what_one_process_gives_and_names_the_study_that_kills
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster():
     """A head node with its client server, as ``ray start`` makes it."""
     pytest.importorskip("ray")
     pytest.importorskip("grpc")
+    folder = tempfile.mkdtemp(prefix="ray")  # sockets lie in it, whose paths may not be long
     ports = []
     for _ in range(2):
         with socket.socket() as one:
@@ -122,7 +125,7 @@ def cluster(tmp_path):
     ray = Path(sys.executable).with_name("ray")
     head = subprocess.Popen(
         [ray, "start", "--head", "--block", f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}",
-         "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={tmp_path / 'r'}"],
+         "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}"],
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     for _ in range(200):
@@ -133,6 +136,7 @@ def cluster(tmp_path):
     yield f"ray://127.0.0.1:{ports[1]}"
     head.send_signal(signal.SIGTERM)
     head.wait(30)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.slow

@@ -37,9 +37,7 @@ def predict(
         bool,
         typer.Option("--continue", help="Go on with a run that was stopped: keep what it finished."),
     ] = False,
-    memory: Annotated[
-        str, typer.Option(help="What it may take, such as 8g.", show_default="what is free")
-    ] = "",
+    memory: Annotated[str, typer.Option(help="What it may take, such as 8g.", show_default="what is free")] = "",
     workers: Annotated[
         str,
         typer.Option(metavar="ray://HOST:PORT", help="Spread the studies over a Ray cluster.", show_default=False),

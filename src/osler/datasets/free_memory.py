@@ -1,4 +1,4 @@
-"""How much memory there is to take: of the machine, and of the control groups (containers, jobs) that a process is in."""
+"""How much memory there is to take: of the machine, and of the control groups (containers, jobs) of a process."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def stacks_of(studies: Sequence[Prepared], *, most: int) -> list[list[int]]:
 def _mirrored(stacks: Iterable[Array], flips: Sequence[tuple[int, ...]]) -> Iterator[dict[str, Array]]:
     for stack in stacks:
         for axes in flips:
-            yield {"image": np.flip(stack, [axis + 2 for axis in axes]) if axes else stack}
+            yield {"image": np.flip(stack, tuple(axis + 2 for axis in axes)) if axes else stack}
 
 
 def _only(answer: dict[str, Array] | MemoryError) -> Array:

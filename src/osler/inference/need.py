@@ -74,8 +74,8 @@ def need_of(header: Header, plan: Plan, *, blended: int) -> Need:
     padded = tuple(max(s, p) for s, p in zip(trace.padded_shape, plan.patch, strict=True))
     windows = int(np.prod([len(starts) for starts in window_starts(padded, plan.patch, plan.overlap)]))
     slabs = not plan.regions and fits(trace, plan)
-    held = _in_slabs(header, trace, plan, padded, blended) if slabs else _whole(header, trace, plan, padded)
-    return Need(windows, source, int(held + _PICTURE_BYTES), slabs)
+    rest = _in_slabs(header, trace, plan, padded, blended) if slabs else _whole(header, trace, plan, padded)
+    return Need(windows, source, int(rest + _PICTURE_BYTES), slabs)
 
 
 def _in_slabs(header: Header, trace: Trace, plan: Plan, padded: tuple[int, ...], blended: int) -> float:

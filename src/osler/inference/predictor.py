@@ -268,7 +268,7 @@ class Predictor:
 
     @property
     def most_at_once(self) -> int | None:
-        """How many windows or small studies go through the network at once; None unless memory was found to be scarce."""
+        """The most windows or small studies in one batch; None unless memory was found to be scarce."""
         return self._most.items
 
     def _check_loaded(self) -> None:

@@ -51,8 +51,8 @@ class Answer(Generic[Key]):
     Args:
         key: what the caller knows the study by.
         problem: why there is no output; "" when there is one.
-        seconds: wall clock of reading, preparing and predicting; of the last, its share of a common call. Studies overlap,
-            so that all together take less than the sum.
+        seconds: wall clock of reading, preparing and predicting; of the last, its share of a common call. Studies
+            overlap, so that all together take less than the sum.
         peak_mb: highest resident memory of the process meanwhile, in 10^6 bytes; also of what it did for other studies.
         image: the first channel, on the source grid.
         trace: what preparation did to the grid.

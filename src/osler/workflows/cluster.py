@@ -2,11 +2,11 @@
 
 What it promises:
 
-- **Every worker runs ``PredictionRun``**, so a study gets the same answer wherever it is predicted. Workers write results
-  themselves: model, studies and output must lie where every machine sees them under the same path.
+- **Every worker runs ``PredictionRun``**, so a study gets the same answer wherever it is predicted. Workers write
+  results themselves: model, studies and output must lie where every machine sees them under the same path.
 - **A worker that is lost** (killed, out of memory, its machine gone) is replaced. The studies that it had in hand are
-  tried once more, one by one, by another worker; one with which a second worker is lost is refused with both reasons. No
-  other study is lost or done twice.
+  tried once more, one by one, by another worker; one with which a second worker is lost is refused with both reasons.
+  No other study is lost or done twice.
 - **The order of results** is that of the studies. What is finished is written down as soon as the worker tells.
 - **Stopping** begins nothing new and finishes what workers have in hand.
 
@@ -141,7 +141,9 @@ class ClusterRun:
         UsageError: for another address.
     """
 
-    def __init__(self, address: str, setup: WorkerSetup, *, journal: Journal, together: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, address: str, setup: WorkerSetup, *, journal: Journal, together: bool, say: Callable[[str], None]
+    ) -> None:
         if address != "ray" and not address.startswith(_SCHEME):
             raise UsageError(
                 f"{address!r} is no place for workers", remedy="write ray://HOST:PORT, or ray for this machine"
@@ -295,7 +297,9 @@ class ClusterRun:
         if not hold.machine:
             self._stillborn += 1
             if self._stillborn >= _STARTS:
-                raise OslerError(f"workers do not start on the cluster: the last one {fault}", remedy="look at its logs")
+                raise OslerError(
+                    f"workers do not start on the cluster: the last one {fault}", remedy="look at its logs"
+                )
             return
         first, *rest = hold.tasks.values()
         waiting.extendleft(reversed(rest))

@@ -69,7 +69,9 @@ class PredictionRun:
         self._digests = SourceDigests()
         self._sources: dict[str, str] = {}
 
-    def over(self, found: Sequence[Found], *, cancel: CancelToken | None = None) -> Generator[PredictedStudy, None, None]:
+    def over(
+        self, found: Sequence[Found], *, cancel: CancelToken | None = None
+    ) -> Generator[PredictedStudy, None, None]:
         """What becomes of each study, in order; one that cannot be used is among them, and the others go on.
 
         Args:
@@ -169,5 +171,6 @@ def _is_full(waiting: _Waiting, writers: int) -> bool:
 
 def _size_of(answer: Answer[Found]) -> int:
     """Bytes that are held until it is written."""
+    image = 0 if answer.image is None else answer.image.array.nbytes
     output = answer.output.mask if isinstance(answer.output, Labelled) else answer.output
-    return sum(0 if array is None else array.nbytes for array in (answer.image and answer.image.array, output))
+    return image + (0 if output is None else output.nbytes)

@@ -83,8 +83,8 @@ class OpenVinoEngine(Engine):
     def run_many(self, batches: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array] | MemoryError]:
         """Run batches in as many requests at once as OpenVINO finds best, and one more that waits; see ``Engine``.
 
-        Requests are kept in a queue of our own: ``openvino.AsyncInferQueue`` gives answers in no order, and calls nobody
-        for a batch that failed.
+        Requests are kept in a queue of our own: ``openvino.AsyncInferQueue`` gives answers in no order, and calls
+        nobody for a batch that failed.
         """
         under_way: deque[_UnderWay] = deque()
         idle = list(self._queue)

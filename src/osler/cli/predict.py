@@ -30,6 +30,7 @@ def predict(
         bool,
         typer.Option("--every-window", help="Also run windows of one value only (air); the masks are the same."),
     ] = False,
+    pictures: Annotated[bool, typer.Option(help="Draw overlay.png of each study.")] = True,
     threads: Threads = 0,
     force: Force = False,
     as_json: Json = False,
@@ -40,6 +41,9 @@ def predict(
     """
 
     def work(progress: Progress, cancel: CancelToken) -> Outcome:
+        from osler.cli.lean import load_libraries
+
+        load_libraries(paths, engine)
         from osler.workflows.predict import predict as run
 
         result = run(
@@ -50,6 +54,7 @@ def predict(
             precision=precision,
             mirror=mirror,
             every_window=every_window,
+            pictures=pictures,
             threads=threads,
             force=force,
             progress=progress,

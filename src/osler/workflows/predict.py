@@ -139,6 +139,7 @@ def predict(
     precision: Precision | None = None,
     mirror: bool = False,
     every_window: bool = False,
+    pictures: bool = True,
     threads: int = 0,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
@@ -154,6 +155,7 @@ def predict(
         precision: None takes float32, or bf16 where training checked that it answers the same.
         mirror: average over mirrored copies too.
         every_window: run the network also on windows that hold one value only, as the air around a patient does.
+        pictures: draw ``overlay.png`` of each study.
         threads: 0 lets the engine decide.
         progress: where to tell; None is silent.
         cancel: asked between studies.
@@ -174,12 +176,18 @@ def predict(
         model, engine=engine, precision=precision, mirror=mirror, every_window=every_window, threads=threads
     )
     with predictor, output_folder(place):
-        done = _predict_all(predictor, found, place, progress or Silent(), cancel)
+        done = _predict_all(predictor, found, place, progress or Silent(), cancel, pictures=pictures)
     return Predictions(done, unreached=[study.name for study in found[len(done) :]], output=place)
 
 
 def _predict_all(
-    predictor: Predictor, found: Sequence[Found], place: Path | None, sink: Progress, cancel: CancelToken | None
+    predictor: Predictor,
+    found: Sequence[Found],
+    place: Path | None,
+    sink: Progress,
+    cancel: CancelToken | None,
+    *,
+    pictures: bool,
 ) -> list[PredictedStudy]:
     """All studies; the table is written also when something stops the work in between."""
     plan = predictor.plan
@@ -188,7 +196,7 @@ def _predict_all(
     try:
         sources = ((study, partial(read_channels, study, plan)) for study in found)
         for answer in stream(predictor, sources, cancel=cancel):
-            done.append(_finish(predictor, answer, place))
+            done.append(_finish(predictor, answer, place, pictures=pictures))
             _tell(sink, done[-1])
     finally:
         if place is not None and done:
@@ -224,7 +232,7 @@ def read_channels(found: Found, plan: Plan) -> list[Image]:
     return [found.read(name) for name in found.paths]
 
 
-def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) -> PredictedStudy:
+def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None, *, pictures: bool) -> PredictedStudy:
     name = answer.key.name
     if answer.problem:
         return PredictedStudy(name, f"failed: {answer.problem}", answer.seconds, answer.peak_mb, {})
@@ -242,7 +250,7 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
             notes=answer.notes,
         )
         if output is not None:
-            picture = picture_of(image, findings, plan.labels, mask=decoded.mask)
+            picture = picture_of(image, findings, plan.labels, mask=decoded.mask) if pictures else None
             files = write_study(output / name, findings, image=image, mask=decoded.mask, overlay=picture)
     mask = (
         None

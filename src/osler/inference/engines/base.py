@@ -26,6 +26,11 @@ class Engine(ABC):
     name: str = ""
     suffix: str = ""
 
+    @property
+    def at_once(self) -> int:
+        """How many samples of a batch run at the same time; who has many to run gives at least so many at once."""
+        return 1
+
     @abstractmethod
     def load(
         self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,7 @@ class TorchEngine(Engine):
             with ExitStack() as stack:
                 stack.enter_context(torch.inference_mode())
                 stack.enter_context(torch.autocast(self._way.device, torch.bfloat16, enabled=self._way.bf16))
-                # TensorFloat-32, which torch allows itself, keeps ten bits of a number: not what float32 promises
-                stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+                stack.enter_context(_without_tf32())
                 tensors = {name: self._there(array) for name, array in inputs.items()}
                 return {self._output: self._back(self._network(tensors)[self._output])}
         except torch.OutOfMemoryError as error:
@@ -139,6 +138,17 @@ class TorchEngine(Engine):
         self._seen += count
         if self._way.compiled and self._seen - count < _COMPILE_AFTER <= self._seen:
             self._network = torch.compile(self._network)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """TensorFloat-32, which torch allows itself in convolutions, keeps ten bits of a number: not float32's promise."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _way_here(precision: Precision) -> Way:

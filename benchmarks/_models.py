@@ -12,7 +12,16 @@ import numpy as np
 from _runs import DATA, WORK, osler
 from _table import QUICK
 
-__all__ = ["five_level_unet", "hippocampus_model", "mosaic", "nnunet_model", "phantom_ct", "resnet18", "scan_of_64"]
+__all__ = [
+    "five_level_unet",
+    "hippocampus_model",
+    "hippocampus_plan",
+    "mosaic",
+    "nnunet_model",
+    "phantom_ct",
+    "resnet18",
+    "scan_of_64",
+]
 
 _SIZE = (96, 96, 64) if QUICK else (256, 256, 128)
 _PATCH = (64, 64, 64)
@@ -91,11 +100,24 @@ def mosaic() -> tuple[Path, Path]:
     return image, mask
 
 
+def hippocampus_plan() -> Path:
+    """What ``osler train`` plans for the hippocampus in 15 minutes on this machine, as a file."""
+    target = WORK / "hippocampus-plan.json"
+    if not target.exists():
+        WORK.mkdir(parents=True, exist_ok=True)
+        length = ("--steps", "4") if QUICK else ("--budget", "15m")
+        planned = osler("train", DATA / "hippocampus", *length, "--plan-only", "--output", WORK / "hippocampus-plan")
+        plan = {**planned.record["plan"], "budget_s": None, "steps": 4}
+        target.write_text(json.dumps(plan))
+    return target
+
+
 def hippocampus_model() -> Path:
-    """What ``osler train`` plans for the hippocampus in 15 minutes, after a few steps: for what it takes, not scores."""
+    """That plan after a few steps: for what a prediction takes, not for its scores."""
     model = WORK / "hippocampus-steps"
     if not (model / "model.json").exists():
-        osler("train", DATA / "hippocampus", "--steps", "4", "--output", model, "--force")
+        length = ("--steps", "4", "--plan", hippocampus_plan())
+        osler("train", DATA / "hippocampus", *length, "--output", model, "--force")
     return model
 
 

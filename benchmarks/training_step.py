@@ -14,7 +14,7 @@ import sys
 from functools import partial
 
 from _alternate import alternate, times_faster
-from _models import hippocampus_model, nnunet_model
+from _models import hippocampus_plan, nnunet_model
 from _runs import DATA, ROOT, run
 from _table import Row, write_table
 
@@ -25,7 +25,7 @@ OURS = ROOT / "benchmarks/workers/osler_step.py"
 
 if __name__ == "__main__":
     ways = {
-        "the network that osler train plans": partial(run, [sys.executable, OURS, hippocampus_model(), str(BATCH)]),
+        "the network that osler train plans": partial(run, [sys.executable, OURS, hippocampus_plan(), str(BATCH)]),
         "nnU-Net's network in Osler": partial(run, [sys.executable, OURS, nnunet_model(), str(BATCH)]),
     }
     names, python = list(ways), os.environ.get("NNUNET_PYTHON")

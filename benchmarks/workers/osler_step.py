@@ -1,4 +1,4 @@
-"""MODEL BATCH: seconds of one training step of the model's plan on random patches, and where they go."""
+"""PLAN BATCH: seconds of one training step of a plan (a file, or a model's) on random patches, and where they go."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 
+from osler.datasets.plan import Plan
 from osler.learning import augmentation
 from osler.learning.methods import Batch, make_method
 from osler.learning.tasks import make_task
@@ -27,9 +29,9 @@ def timed(work: object) -> float:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    plan = Model.open(sys.argv[1]).plan.model_copy(
-        update={"batch": int(sys.argv[2]), "precision": "bf16", "channels_last": True}
-    )
+    given = Path(sys.argv[1])
+    plan = Plan.model_validate_json(given.read_text()) if given.is_file() else Model.open(given).plan
+    plan = plan.model_copy(update={"batch": int(sys.argv[2]), "precision": "bf16", "channels_last": True})
     if plan.network.family.startswith("nnunet"):  # as nnU-Net trains it
         network = plan.network.model_copy(update={"deep_supervision": True})
         plan = plan.model_copy(update={"network": network})

@@ -17,7 +17,7 @@ __all__ = ["ConvBlock", "InstanceNorm", "Network", "ResidualBlock", "Steps", "co
 Steps = tuple[int, ...] | int
 """A kernel or a stride: one number for all axes, or one per axis."""
 
-_WIDE = 16
+_WIDE = 16  # channels from which batch normalisation is quick
 
 
 class Network(nn.Module, ABC):
@@ -73,7 +73,8 @@ class InstanceNorm(nn.Module):
     """Instance normalisation (Ulyanov et al. 2016) with learnt scale and shift, for 2D and 3D.
 
     While training on a CPU each sample goes through batch normalisation by itself, which is the same arithmetic but
-    keeps channels last: torch's own copies there and back, which cost a third of a step.
+    keeps channels last: torch's own copies there and back, which cost a third of a step. With few channels the copies
+    are the cheaper way: batch normalisation works on as many channels at once as a register holds.
     """
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:

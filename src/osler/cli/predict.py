@@ -33,11 +33,15 @@ def predict(
     pictures: Annotated[bool, typer.Option(help="Draw overlay.png of each study.")] = True,
     threads: Threads = 0,
     force: Force = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--continue", help="Go on with a run that was stopped: keep what it finished."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Predict each study: <output>/<study>/findings.json, mask and overlay.png, and <output>/summary.csv.
 
-    A study that cannot be used is reported and the others go on.
+    A study that cannot be used is reported and the others go on. Ctrl-C keeps what is finished.
     """
 
     def work(progress: Progress, cancel: CancelToken) -> Outcome:
@@ -57,6 +61,7 @@ def predict(
             pictures=pictures,
             threads=threads,
             force=force,
+            resume=resume,
             progress=progress,
             cancel=cancel,
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial, reduce
-from itertools import chain, combinations
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
 from osler.errors import ModelError, Unsuitable, UsageError
+from osler.inference.batches import Halving, Most, flips_of, logits_in_flight, stacks_of
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
 from osler.inference.labelled import LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
@@ -87,10 +87,11 @@ class Predictor:
                 remedy="leave --mirror out",
             )
         self._every_window = every_window
-        self._flips = _subsets(self.plan.mirror_axes) if mirror else [()]
+        self._flips = flips_of(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
         self._precision: Precision = precision or default_precision(model)
         self._threads = threads
+        self._most = Most()
         self._engines: list[Engine] = []
         self._heads: list[tuple[Array, Array]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -107,7 +108,8 @@ class Predictor:
             for member in self.members:
                 engine = make_engine(self._engine_name)
                 graph = self.model.graph(member, engine.suffix)
-                engine.load(graph, precision=self._precision, threads=self._threads, output=output)
+                whole = self.plan.task != "segment"
+                engine.load(graph, precision=self._precision, threads=self._threads, output=output, many=whole)
                 self._engines.append(engine)
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
@@ -163,7 +165,8 @@ class Predictor:
             Unsuitable: when the network's answer is not finite.
         """
         source = SlabSource(images, self.plan)
-        run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
+        each = Halving(self._run_windows, self._most)
+        run = each if self._every_window else _OncePerValue(each)
         labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
         table = value_table(self.plan.labels)
         mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
@@ -197,14 +200,48 @@ class Predictor:
         """``logits`` for several studies."""
         return self._mean(studies)
 
-    def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
+    def in_flight(self, stacks: Iterable[Array], *, logits: bool = False) -> Iterator[list[Array] | MemoryError]:
+        """Answers about whole studies that come in stacks, with several stacks under way at once; not for masks.
+
+        Args:
+            stacks: (B, C, \\*S) each, prepared studies of one shape; taken a few ahead of the answers.
+            logits: as ``logits_many`` instead of ``predict_many``.
+
+        Yields:
+            B answers (O,), which nobody has looked at yet whether they are finite; the MemoryError in their place where
+            there was not enough memory for so many at once.
+
+        Raises:
+            ModelError: when nothing is loaded, or the graph cannot take the studies' shape.
+        """
+        self._check_loaded()
+        for mean in logits_in_flight(self._engines, self._flips, stacks):
+            if isinstance(mean, MemoryError):
+                yield mean
+            else:
+                yield [one if logits else self._probabilities(one) for one in mean]
+
+    @property
+    def precision(self) -> Precision:
+        """What the engines were asked for."""
+        return self._precision
+
+    @property
+    def most_at_once(self) -> int | None:
+        """How many windows or small studies go through the network at once; None unless memory was found to be scarce."""
+        return self._most.items
+
+    def _check_loaded(self) -> None:
         if not self._engines:
             raise ModelError("the predictor is not loaded", remedy="use it in a with statement")
+
+    def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
+        self._check_loaded()
         answers: list[Array | None] = [None] * len(studies)
-        groups = _singles(studies) if self.plan.task == "segment" else _stacks(studies)
+        groups = stacks_of(studies, most=1 if self.plan.task == "segment" else _STACK)
         for numbers in groups:
             stack = np.stack([studies[n].array for n in numbers])  # (B, C, *S)
-            for n, answer in zip(numbers, self._mean_of_stack(stack), strict=True):
+            for n, answer in zip(numbers, Halving(self._mean_of_stack, self._most)(stack), strict=True):
                 answers[n] = answer
         return [answer for answer in answers if answer is not None]
 
@@ -232,7 +269,7 @@ class Predictor:
     def _passes(self, stack: Array) -> Iterator[Array]:
         """Logits of each member, averaged over mirrored copies."""
         for engine in self._engines:
-            run = partial(self._mirrored, engine)
+            run = Halving(partial(self._mirrored, engine), self._most)
             yield self._windowed(run, stack) if self.plan.task == "segment" else run(stack)
 
     def _mirrored(self, engine: Engine, stack: Array) -> Array:
@@ -357,20 +394,3 @@ def _check_finite(values: Array) -> None:
             "the network's answer to this study is not finite",
             remedy="check the study's intensities against those of the training data",
         )
-
-
-def _subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """All combinations of the axes, the empty one first."""
-    return list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
-
-
-def _singles(studies: Sequence[Prepared]) -> list[list[int]]:
-    return [[n] for n in range(len(studies))]
-
-
-def _stacks(studies: Sequence[Prepared]) -> list[list[int]]:
-    """Numbers of studies of one shape, at most ``_STACK`` together."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for n, study in enumerate(studies):
-        by_shape.setdefault(study.array.shape, []).append(n)
-    return [group[i : i + _STACK] for group in by_shape.values() for i in range(0, len(group), _STACK)]

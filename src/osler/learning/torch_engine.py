@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from osler.errors import ModelError
-from osler.inference.engines.base import Engine, Output, Precision
+from osler.inference.engines.base import Engine, Output, Precision, is_out_of_memory
 from osler.learning.export import load_network
 from osler.models.folder import Model
 from osler.studies.geometry import Array
@@ -76,7 +76,13 @@ class TorchEngine(Engine):
         return _AT_ONCE if self._way.device == "cuda" else 1
 
     def load(
-        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+        self,
+        graph: Path,
+        *,
+        precision: Precision = "float32",
+        threads: int = 0,
+        output: Output = "logits",
+        many: bool = False,
     ) -> None:
         """Raises:
         ModelError: when the weights do not fit the model's plan, or the network has no such output.
@@ -98,21 +104,29 @@ class TorchEngine(Engine):
         """One batch.
 
         Raises:
-            MemoryError: when it does not fit into the GPU.
+            MemoryError: when memory ran out, of the processor or of the GPU.
         """
         if self._network is None:
             raise RuntimeError("run was called before load")
         try:
-            with ExitStack() as stack:
-                stack.enter_context(torch.inference_mode())
-                stack.enter_context(torch.autocast(self._way.device, torch.bfloat16, enabled=self._way.bf16))
-                stack.enter_context(_without_tf32())
-                tensors = {name: self._there(array) for name, array in inputs.items()}
-                return {self._output: self._back(self._network(tensors)[self._output])}
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from error
+            return {self._output: self._run(inputs)}
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if self._way.device == "cuda":
+                torch.cuda.empty_cache()
+            shapes = {name: array.shape for name, array in inputs.items()}
+            raise MemoryError(f"torch has no memory for inputs of shape {shapes}") from error
         finally:
             self._compile_when_worth_it(len(next(iter(inputs.values()))))
+
+    def _run(self, inputs: Mapping[str, Array]) -> Array:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(torch.autocast(self._way.device, torch.bfloat16, enabled=self._way.bf16))
+            stack.enter_context(_without_tf32())
+            tensors = {name: self._there(array) for name, array in inputs.items()}
+            return self._back(self._network(tensors)[self._output])
 
     def release(self) -> None:
         """Forget the network."""

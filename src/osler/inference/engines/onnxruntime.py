@@ -10,7 +10,7 @@ import numpy as np
 
 from osler.errors import ModelError, UsageError
 from osler.extras import require
-from osler.inference.engines.base import Engine, Output, Precision
+from osler.inference.engines.base import Engine, Output, Precision, is_out_of_memory
 from osler.studies.geometry import Array
 
 __all__ = ["OnnxRuntimeEngine", "providers_of"]
@@ -27,7 +27,13 @@ class OnnxRuntimeEngine(Engine):
         self._output: Output = "logits"
 
     def load(
-        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+        self,
+        graph: Path,
+        *,
+        precision: Precision = "float32",
+        threads: int = 0,
+        output: Output = "logits",
+        many: bool = False,
     ) -> None:
         """Read and compile ``graph``; see ``Engine.load``.
 
@@ -57,6 +63,7 @@ class OnnxRuntimeEngine(Engine):
 
         Raises:
             ModelError: when nothing is loaded or the graph cannot take the inputs.
+            MemoryError: when memory ran out, of the processor or of the GPU.
         """
         if self._session is None:
             raise ModelError("the ONNX Runtime engine has no graph", remedy="call load before run")
@@ -66,6 +73,8 @@ class OnnxRuntimeEngine(Engine):
             (result,) = self._session.run([self._output], arrays)
         except _failures(runtime) as error:
             shapes = {name: array.shape for name, array in arrays.items()}
+            if is_out_of_memory(error):
+                raise MemoryError(f"ONNX Runtime has no memory for inputs of shape {shapes}") from error
             raise ModelError(
                 f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
                 remedy="the model was exported for another input; export it again",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from osler.datasets.hardware import Hardware
 from osler.errors import ModelError
 from osler.inference.engines import graph_cache
-from osler.inference.engines.base import Engine, Output, Precision
+from osler.inference.engines.base import Engine, Output, Precision, is_out_of_memory
 from osler.studies.geometry import Array
 
 __all__ = ["OpenVinoEngine"]
@@ -26,6 +28,16 @@ _HINTS: dict[Precision, dict[str, str]] = {
 }
 _MOST_AT_ONCE = 4  # each sample in hand needs the memory of all its features
 _FEW_ALONE = 2  # lone samples after larger batches, such as a volume's last window: not worth compiling for
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A request that reads ``arrays`` and writes ``result``; ``failure`` where it could not even begin."""
+
+    request: Any
+    arrays: dict[str, Array]
+    result: Array | None = None
+    failure: MemoryError | None = None
 
 
 class OpenVinoEngine(Engine):
@@ -46,7 +58,8 @@ class OpenVinoEngine(Engine):
         self._facts: dict[str, object] = {}
         self._output: Output = "logits"
         self._at_once = 1
-        self._alone = 0
+        self._spare = 0
+        self._compiled: dict[int, Any] = {}
         self._requests: dict[int, list[Any]] = {}
 
     @property
@@ -55,7 +68,13 @@ class OpenVinoEngine(Engine):
         return self._at_once
 
     def load(
-        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+        self,
+        graph: Path,
+        *,
+        precision: Precision = "float32",
+        threads: int = 0,
+        output: Output = "logits",
+        many: bool = False,
     ) -> None:
         """Read ``graph``; see ``Engine.load``. It is compiled when the first batch shows for how many samples."""
         import openvino
@@ -75,6 +94,7 @@ class OpenVinoEngine(Engine):
             ) from error
         self._output = output
         self._at_once = min(threads or _cores(), _MOST_AT_ONCE) if self._any_batch() else 1
+        self._spare = -1 if many else _FEW_ALONE  # -1: every lone sample may go where several would
         self._facts = {
             "graph": graph_cache.digest_of(graph, graph.with_suffix(".bin")),
             "output": output,
@@ -87,51 +107,79 @@ class OpenVinoEngine(Engine):
 
         Raises:
             ModelError: when nothing is loaded, an input is missing, or the graph cannot take the shape.
+            MemoryError: when memory ran out.
         """
-        if self._network is None:
-            raise ModelError("the OpenVINO engine has no graph", remedy="call load before run")
-        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in inputs.items()}
-        try:
+        arrays = self._arrays(inputs)
+        with _named(arrays):
             self._fit(arrays)
-            return {self._output: self._infer(arrays)}
-        except (RuntimeError, KeyError) as error:
-            shapes = {name: array.shape for name, array in arrays.items()}
-            raise ModelError(
-                f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
-                remedy="the model was exported for another input; export it again",
-            ) from error
+            count = len(next(iter(arrays.values())))
+            parts = _parts(count, self._at_once)
+            requests = self._lane(len(parts))
+            result = _room_for(count, requests[0])
+            with ExitStack() as running:  # every request is waited for, also when another one fails
+                for part, request in zip(parts, requests, strict=False):
+                    own = {name: array[part] for name, array in arrays.items()}
+                    _start(request, own, None if result is None else result[part])
+                    running.callback(request.wait)
+            if result is None:
+                result = np.concatenate([_copy_of(request) for request in requests[: len(parts)]])
+            return {self._output: result}
+
+    def run_many(self, batches: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array] | MemoryError]:
+        """Run batches in as many requests at once as samples of one batch would, and one more that waits.
+
+        Requests are kept in a queue of our own: ``openvino.AsyncInferQueue`` gives answers in no order, and calls nobody
+        for a batch that failed.
+        """
+        under_way: deque[_UnderWay] = deque()
+        idle: list[Any] | None = None
+        try:
+            for inputs in batches:
+                arrays = self._arrays(inputs)
+                if idle is None or not self._takes(arrays):  # the graph is made anew, and its requests with it
+                    while under_way:
+                        yield self._awaited(under_way.popleft())
+                    with _named(arrays):
+                        self._fit(arrays)
+                        idle = self._new_requests(self._at_once, self._at_once + 1)
+                if not idle:
+                    first = under_way.popleft()
+                    yield self._awaited(first)
+                    idle.append(first.request)
+                under_way.append(_begun(idle.pop(), arrays))
+            while under_way:
+                yield self._awaited(under_way.popleft())
+        finally:  # nothing may still read the arrays of whoever stopped listening
+            for one in under_way:
+                _settle(one)
 
     def release(self) -> None:
         """Free the graph."""
-        self._requests, self._alone = {}, 0
+        self._forget()
         self._network = self._core = None
 
-    def _infer(self, arrays: Mapping[str, Array]) -> Array:
-        """The output of all samples: (B, O[, \\*S])."""
-        count = len(next(iter(arrays.values())))
-        parts = _parts(count, self._at_once)
-        requests = self._requests_for(len(parts))
-        result = _room_for(count, requests[0])
-        with ExitStack() as running:  # every request is waited for, also when another one fails
-            for part, request in zip(parts, requests, strict=False):
-                if result is not None:
-                    _write_into(request, result[part])
-                request.start_async({name: array[part] for name, array in arrays.items()}, share_inputs=True)
-                running.callback(request.wait)
-        if result is None:
-            result = np.concatenate([request.get_output_tensor(0).data for request in requests[: len(parts)]])
-        return result
+    def _forget(self) -> None:
+        self._requests, self._compiled = {}, {}
 
-    def _requests_for(self, parts: int) -> list[Any]:
+    def _arrays(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if self._network is None:
+            raise ModelError("the OpenVINO engine has no graph", remedy="call load before run")
+        return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in inputs.items()}
+
+    def _lane(self, parts: int) -> list[Any]:
         """Requests that run at the same time: as many as the engine allows when there are several parts."""
         lanes = self._at_once
-        if parts == 1 and not (lanes in self._requests and self._alone < _FEW_ALONE):
-            lanes = 1
-        self._alone += parts == 1
+        if parts == 1:
+            lanes = self._at_once if self._spare and (self._spare < 0 or self._at_once in self._compiled) else 1
+            self._spare -= self._spare > 0
         if lanes not in self._requests:
-            compiled = self._compile(lanes)
-            self._requests[lanes] = [compiled.create_infer_request() for _ in range(lanes)]
+            self._requests[lanes] = self._new_requests(lanes, lanes)
         return self._requests[lanes]
+
+    def _new_requests(self, lanes: int, count: int) -> list[Any]:
+        if lanes not in self._compiled:
+            self._compiled[lanes] = self._compile(lanes)
+        return [self._compiled[lanes].create_infer_request() for _ in range(count)]
 
     def _compile(self, lanes: int) -> Any:
         """A compiled graph, from the cache when it is there."""
@@ -152,20 +200,92 @@ class OpenVinoEngine(Engine):
     def _any_batch(self) -> bool:
         return all(port.get_partial_shape()[0].is_dynamic for port in self._network.inputs)
 
-    def _fit(self, arrays: Mapping[str, Array]) -> None:
+    def _takes(self, arrays: Mapping[str, Array]) -> bool:
+        """Whether the graph takes these shapes as it is; a wrong name is found when it is run."""
         import openvino
 
         shapes = {name: openvino.PartialShape(list(array.shape)) for name, array in arrays.items()}
-        if all(self._network.input(name).partial_shape.compatible(shape) for name, shape in shapes.items()):
+        inputs = {name: port for port in self._network.inputs for name in port.get_names()}
+        return all(name not in inputs or inputs[name].partial_shape.compatible(shape) for name, shape in shapes.items())
+
+    def _fit(self, arrays: Mapping[str, Array]) -> None:
+        import openvino
+
+        if self._takes(arrays):
             return
-        if self._any_batch():
-            shapes = {name: openvino.PartialShape([-1, *array.shape[1:]]) for name, array in arrays.items()}
+        first = [-1] if self._any_batch() else []
+        shapes = {name: openvino.PartialShape([*first, *array.shape[len(first) :]]) for name, array in arrays.items()}
         self._network.reshape(shapes)
-        self._requests = {}
+        self._forget()
+
+    def _awaited(self, one: _UnderWay) -> dict[str, Array] | MemoryError:
+        if one.failure is not None:
+            return one.failure
+        try:
+            with _named(one.arrays):
+                one.request.wait()
+                return {self._output: _copy_of(one.request) if one.result is None else one.result}
+        except MemoryError as error:
+            return error
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@contextmanager
+def _named(arrays: Mapping[str, Array]) -> Iterator[None]:
+    """Turns OpenVINO's errors about a batch into Osler's.
+
+    Raises:
+        MemoryError: when memory ran out.
+        ModelError: for anything else.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError) as error:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if is_out_of_memory(error):
+            raise MemoryError(f"OpenVINO has no memory for inputs of shape {shapes}") from error
+        raise ModelError(
+            f"the graph cannot take inputs of shape {shapes} ({_first_line(error)})",
+            remedy="the model was exported for another input; export it again",
+        ) from error
+
+
+def _begun(request: Any, arrays: dict[str, Array]) -> _UnderWay:
+    try:
+        with _named(arrays):
+            result = _room_for(len(next(iter(arrays.values()))), request)
+            _start(request, arrays, result)
+    except MemoryError as error:
+        return _UnderWay(request, arrays, failure=error)
+    return _UnderWay(request, arrays, result)
+
+
+def _settle(one: _UnderWay) -> None:
+    if one.failure is None:
+        one.request.cancel()
+        with suppress(RuntimeError):  # it was cancelled, or failed: nobody wants its answer
+            one.request.wait()
+
+
+def _start(request: Any, arrays: Mapping[str, Array], result: Array | None) -> None:
+    """Begin; the network writes its answer where it is wanted, instead of having it copied there."""
+    import openvino
+
+    if result is not None:
+        request.set_output_tensor(0, openvino.Tensor(result, shared_memory=True))
+    request.start_async(arrays, share_inputs=True)
+
+
+def _room_for(count: int, request: Any) -> Array | None:
+    """An array for the output of so many samples; None where its shape is known only afterwards."""
+    sides = list(request.model_outputs[0].get_partial_shape())[1:]
+    if any(side.is_dynamic for side in sides):
+        return None
+    return np.empty((count, *(side.get_length() for side in sides)), np.float32)
+
+
+def _copy_of(request: Any) -> Array:
+    """Its output: the request writes its next one into the same memory."""
+    return np.array(request.get_output_tensor(0).data, np.float32)
 
 
 def _parts(count: int, most: int) -> list[slice]:
@@ -174,20 +294,8 @@ def _parts(count: int, most: int) -> list[slice]:
     return [slice(first, end) for first, end in zip(ends, ends[1:], strict=False) if end > first]
 
 
-def _room_for(count: int, request: Any) -> Array | None:
-    """An array for the output of so many samples; None where its shape is known only afterwards."""
-    shape = request.model_outputs[0].get_partial_shape()
-    rest = list(shape)[1:]
-    if any(side.is_dynamic for side in rest):
-        return None
-    return np.empty((count, *(side.get_length() for side in rest)), np.float32)
-
-
-def _write_into(request: Any, part: Array) -> None:
-    """Have the network write its answer where it is wanted, instead of copying it there."""
-    import openvino
-
-    request.set_output_tensor(0, openvino.Tensor(part, shared_memory=True))
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _keep_output(network: Any, output: Output) -> None:

@@ -1,6 +1,6 @@
 """``docs/benchmarks.md``: every result in ``results/`` on one page. Made again whenever a result is written.
 
-    python benchmarks/_page.py
+python benchmarks/_page.py
 """
 
 from __future__ import annotations

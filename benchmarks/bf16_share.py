@@ -22,9 +22,7 @@ if __name__ == "__main__":
     networks = {"five-level U-Net, 64³ windows": five_level_unet()[0], "nnU-Net, 40×56×40 windows": nnunet_model()}
     ways = {"peak": partial(run, [sys.executable, WORKER, "peak"])}
     ways |= {name: partial(run, [sys.executable, WORKER, model]) for name, model in networks.items()}
-    rates = {
-        name: sorted(record["gflops"] for record in times.records) for name, times in alternate(ways).items()
-    }
+    rates = {name: sorted(record["gflops"] for record in times.records) for name, times in alternate(ways).items()}
     middle = {name: found[len(found) // 2] for name, found in rates.items()}
     rows = [Row("matrix product, bf16", middle["peak"], rates["peak"][0], rates["peak"][-1], unit="GFLOP/s")]
     for name in networks:

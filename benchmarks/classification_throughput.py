@@ -1,6 +1,6 @@
 """Pictures per second from PNG files of 224×224 to answers, a residual network of 18 layers, beside torch eager.
 
-    python benchmarks/classification_throughput.py [--runs N] [--quick]
+python benchmarks/classification_throughput.py [--runs N] [--quick]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From the start of ``osler predict`` on a NIfTI of 64³ voxels to the file written, beside a MONAI script doing the same.
 
-    python benchmarks/cold_start.py [--runs N] [--quick]
+python benchmarks/cold_start.py [--runs N] [--quick]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Resampling 300×512×512 to 200×280×280 voxels, cubic splines: Osler beside scikit-image and SimpleITK.
 
-    python benchmarks/resampling.py [--runs N] [--quick]
+python benchmarks/resampling.py [--runs N] [--quick]
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ if __name__ == "__main__":
             raise SystemExit("there is no mean Dice")
         seconds = float(ended.record["plan"]["budget_s"] or ended.seconds)
         over = f"{figure.n} cases; whole command {ended.seconds:.0f} s, {ended.peak_mb / 1000:.1f} GB"
-        rows.append(Row(f"mean Dice after {budget} of planning and training", figure.value, figure.low, figure.high, over))
+        rows.append(
+            Row(f"mean Dice after {budget} of planning and training", figure.value, figure.low, figure.high, over)
+        )
         if reached is None and figure.value >= ENOUGH:
             reached = seconds
     if reached is not None:

@@ -1,6 +1,6 @@
 """How memory and time of ``osler predict`` grow with the number of slices and of classes: CTs of 512×512, file to file.
 
-    python benchmarks/volume_growth.py [--runs N] [--quick]
+python benchmarks/volume_growth.py [--runs N] [--quick]
 """
 
 from __future__ import annotations

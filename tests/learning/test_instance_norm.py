@@ -32,7 +32,7 @@ def test_values_and_gradients_are_torchs(features, shape, last):
     if last:
         x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
     for ours, theirs in zip(*_both(x, training=True), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("features", [8, 32])

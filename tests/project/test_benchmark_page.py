@@ -22,7 +22,9 @@ def module_of(monkeypatch: pytest.MonkeyPatch):
         return __import__(name)
 
     yield load
-    for name in [name for name, module in sys.modules.items() if str(BENCHMARKS) in str(getattr(module, "__file__", ""))]:
+    for name in [
+        name for name, module in sys.modules.items() if str(BENCHMARKS) in str(getattr(module, "__file__", ""))
+    ]:
         del sys.modules[name]
 
 
@@ -89,7 +91,9 @@ def test_quick_runs_write_no_result(tmp_path):
         "import _table; _table.RESULTS = __import__('pathlib').Path(sys.argv[1]);"
         "_table.write_table('x', 'X', [_table.Row('a', 1.0)])"
     )
-    ended = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True, cwd=ROOT)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert "# X" in ended.stdout
     assert not list(tmp_path.iterdir())
 

@@ -69,7 +69,9 @@ class PredictionRun:
         self._digests = SourceDigests()
         self._sources: dict[str, str] = {}
 
-    def over(self, found: Sequence[Found], *, cancel: CancelToken | None = None) -> Generator[PredictedStudy, None, None]:
+    def over(
+        self, found: Sequence[Found], *, cancel: CancelToken | None = None
+    ) -> Generator[PredictedStudy, None, None]:
         """What becomes of each study, in order; one that cannot be used is among them, and the others go on.
 
         Args:

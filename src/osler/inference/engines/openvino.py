@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -190,11 +191,11 @@ class OpenVinoEngine(Engine):
         kept = graph_cache.fetch(key)
         if kept is not None:
             try:
-                return self._core.import_model(kept, "CPU", settings)
+                return self._core.import_model(BytesIO(kept), "CPU", settings)
             except RuntimeError:  # OpenVINO no longer takes what it once wrote
                 graph_cache.discard(key)
         compiled = self._core.compile_model(self._network, "CPU", settings)
-        graph_cache.keep(key, compiled.export_model())
+        graph_cache.keep(key, compiled.export_model().getvalue())
         return compiled
 
     def _any_batch(self) -> bool:

@@ -52,13 +52,13 @@ def test_the_input_is_not_changed_and_need_not_be_contiguous(loaded):
     np.testing.assert_allclose(loaded[0].run({"image": view})["logits"], _expected(view), rtol=1e-6, atol=1e-6)
 
 
-@pytest.fixture(params=[(name, threads) for name in WRITERS for threads in (1, 2)])
+@pytest.fixture(params=[(name, many, threads) for name in WRITERS for many in (False, True) for threads in (1, 2)])
 def several(request, tmp_path):
-    name, threads = request.param
+    name, many, threads = request.param
     engine = make_engine(name)
     path = tmp_path / f"graph{engine.suffix}"
     WRITERS[name](path, make_plan(dimensions=2), WEIGHTS, BIAS)
-    engine.load(path, threads=threads)
+    engine.load(path, threads=threads, many=many)
     yield engine
     engine.release()
 

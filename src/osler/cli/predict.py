@@ -31,6 +31,7 @@ def predict(
         bool,
         typer.Option("--every-window", help="Also run windows of one value only (air); the masks are the same."),
     ] = False,
+    pictures: Annotated[bool, typer.Option(help="Draw overlay.png of each study.")] = True,
     threads: Threads = 0,
     force: Force = False,
     resume: Annotated[
@@ -53,6 +54,9 @@ def predict(
     """
 
     def work(progress: Progress, cancel: CancelToken) -> Outcome:
+        from osler.cli.lean import load_libraries
+
+        load_libraries(paths, engine)
         from osler.workflows.predict import estimate
         from osler.workflows.predict import predict as run
         from osler.workflows.sizes import parse_size
@@ -74,6 +78,7 @@ def predict(
             model,
             paths,
             output=output,
+            pictures=pictures,
             force=force,
             resume=resume,
             workers=workers,

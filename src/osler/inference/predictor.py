@@ -108,7 +108,8 @@ class Predictor:
             for member in self.members:
                 engine = make_engine(self._engine_name)
                 graph = self.model.graph(member, engine.suffix)
-                engine.load(graph, precision=self._precision, threads=self._threads, output=output)
+                whole = self.plan.task != "segment"
+                engine.load(graph, precision=self._precision, threads=self._threads, output=output, many=whole)
                 self._engines.append(engine)
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
@@ -171,7 +172,8 @@ class Predictor:
         mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
         kept = source.trace.source_part[1:]
         patch, weights = self.plan.patch, self.plan.window_weights
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        batch = _windows_at_once(patch, self._engines)
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
         for slab in blend(source, patch, run, **settings):
             _check_finite(slab.values)
             for first, classes in labeller.add(slab):
@@ -244,7 +246,7 @@ class Predictor:
     @property
     def usual_batch(self) -> int:
         """How many windows, or small studies, go through the network at once while memory suffices."""
-        return _windows_at_once(self.plan.patch) if self.plan.task == "segment" else _STACK
+        return _windows_at_once(self.plan.patch, self._engines) if self.plan.task == "segment" else _STACK
 
     def at_most(self, items: int) -> None:
         """From now on, no more windows or small studies than this at once."""
@@ -324,7 +326,8 @@ class Predictor:
     def _windowed(self, run: Callable[[Array], Array], stack: Array) -> Array:
         """(B, C, \\*S) to logits (B, O, \\*S), window by window."""
         patch, weights = self.plan.patch, self.plan.window_weights
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        batch = _windows_at_once(patch, self._engines)
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
         volumes = [sliding(one, patch, run, **settings) for one in stack]
         return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
 
@@ -413,8 +416,10 @@ def _value_of(window: Array) -> tuple[float, ...] | None:
     return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None
 
 
-def _windows_at_once(patch: Sequence[int]) -> int:
-    return max(1, min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch))))
+def _windows_at_once(patch: Sequence[int], engines: Sequence[Engine]) -> int:
+    """As many as the engines run at the same time, small windows more."""
+    small = min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch)))
+    return max(small, *(engine.at_once for engine in engines))
 
 
 def _on_source(profiles: Sequence[Array], trace: Trace) -> tuple[Array, ...]:

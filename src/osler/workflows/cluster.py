@@ -59,6 +59,7 @@ class WorkerSetup:
     precision: Precision
     mirror: bool
     every_window: bool
+    pictures: bool
     threads: int
     memory: int | None
 
@@ -95,7 +96,9 @@ class Worker:
             return error
         gauge = Gauge(predictor, known_constants(predictor), memory=setup.memory)
         check = gauge.check if predictor.plan.task == "segment" else None
-        self._run = PredictionRun(predictor, setup.place, check=check, threads=setup.threads)
+        self._run = PredictionRun(
+            predictor, setup.place, pictures=setup.pictures, check=check, threads=setup.threads
+        )
         return platform.node()
 
     def work(self, found: Sequence[Found]) -> list[PredictedStudy] | OslerError:

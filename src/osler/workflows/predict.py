@@ -45,6 +45,7 @@ def predict(
     precision: Precision | None = None,
     mirror: bool = False,
     every_window: bool = False,
+    pictures: bool = True,
     threads: int = 0,
     memory: int | None = None,
     workers: str = "",
@@ -64,6 +65,7 @@ def predict(
         precision: None takes float32, or bf16 where training checked that it answers the same.
         mirror: average over mirrored copies too.
         every_window: run the network also on windows that hold one value only, as the air around a patient does.
+        pictures: draw ``overlay.png`` of each study.
         threads: of the network, and as many that read and that write; 0 lets the engine decide. Answers are the same.
         memory: bytes that the process may have; None takes what is free. A study that needs more goes through the
             network in smaller batches, or is refused with the figure.
@@ -87,7 +89,7 @@ def predict(
     if place is not None and not (resume and (place / JOURNAL).exists()):
         ensure_free(place, [study.name for study in found], force=force)
     settings = {"engine": engine, "precision": predictor.precision, "mirror": mirror, "every_window": every_window}
-    asked = _Asked(predictor, found, place, settings, resume, threads, memory, sink, cancel)
+    asked = _Asked(predictor, found, place, settings, resume, pictures, threads, memory, sink, cancel)
     done = asked.over_cluster(workers) if workers else asked.here()
     unreached = [study.name for study in found if study.name not in done]
     return Predictions([done[s.name] for s in found if s.name in done], unreached=unreached, output=place)
@@ -155,6 +157,7 @@ class _Asked:
     place: Path | None
     settings: dict[str, Any]
     resume: bool
+    pictures: bool
     threads: int
     memory: int | None
     sink: Progress
@@ -169,7 +172,13 @@ class _Asked:
             gauge = _gauge(self.predictor, left, self.memory, self.sink)
             check = gauge.check if self._masks else None
             run = PredictionRun(
-                self.predictor, self.place, journal=journal, check=check, threads=self.threads, say=self.sink.say
+                self.predictor,
+                self.place,
+                pictures=self.pictures,
+                journal=journal,
+                check=check,
+                threads=self.threads,
+                say=self.sink.say,
             )
             with closing(run.over(left, cancel=self.cancel)) as new:
                 self._fill(done, new)
@@ -186,6 +195,7 @@ class _Asked:
             model=self.predictor.model.path.absolute(),
             digest=self.predictor.model.info.digest,
             place=self.place.absolute(),
+            pictures=self.pictures,
             threads=self.threads,
             memory=self.memory,
             **self.settings,

@@ -43,6 +43,7 @@ class PredictionRun:
     Args:
         predictor: entered.
         place: where results go, a folder per study; None writes nothing.
+        pictures: draw ``overlay.png`` of each.
         journal: gets each study whose files are all there.
         check: called with each study before it is read; raises a ``StudyError`` where it is better left out.
         threads: as many read, and as many write; 0 takes one of each per processor, within limits.
@@ -54,6 +55,7 @@ class PredictionRun:
         predictor: Predictor,
         place: Path | None,
         *,
+        pictures: bool = True,
         journal: Journal | None = None,
         check: Callable[[Found], None] | None = None,
         threads: int = 0,
@@ -61,6 +63,7 @@ class PredictionRun:
     ) -> None:
         self._predictor = predictor
         self._place = place
+        self._pictures = pictures
         self._journal = journal
         self._check = check
         self._threads = threads
@@ -122,7 +125,7 @@ class PredictionRun:
                 notes=answer.notes,
             )
             if self._place is not None:
-                picture = picture_of(image, findings, plan.labels, mask=decoded.mask)
+                picture = picture_of(image, findings, plan.labels, mask=decoded.mask) if self._pictures else None
                 files = write_study(self._place / name, findings, image=image, mask=decoded.mask, overlay=picture)
         kept = None
         if self._place is None and decoded.mask is not None:

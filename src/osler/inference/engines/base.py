@@ -39,9 +39,20 @@ class Engine(ABC):
     name: str = ""
     suffix: str = ""
 
+    @property
+    def at_once(self) -> int:
+        """How many samples of a batch run at the same time; who has many to run gives at least so many at once."""
+        return 1
+
     @abstractmethod
     def load(
-        self, graph: Path, *, precision: Precision = "float32", threads: int = 0, output: Output = "logits"
+        self,
+        graph: Path,
+        *,
+        precision: Precision = "float32",
+        threads: int = 0,
+        output: Output = "logits",
+        many: bool = False,
     ) -> None:
         """Read and compile ``graph``.
 
@@ -50,6 +61,8 @@ class Engine(ABC):
             precision: "float32" is exact; "bf16" asks for it; "auto" leaves it to the processor.
             threads: 0 lets the engine decide.
             output: the only one that is computed.
+            many: expect ``run_many`` with small batches: an engine that knows the difference then answers most batches
+                a second rather than one batch soonest. The answers are the same.
 
         Raises:
             ModelError: when the graph cannot be loaded or has no such output.

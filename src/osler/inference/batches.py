@@ -13,7 +13,10 @@ from osler.datasets.preparation import Prepared
 from osler.inference.engines import Engine
 from osler.studies.geometry import Array
 
-__all__ = ["Halving", "Most", "flips_of", "logits_in_flight", "stacks_of"]
+__all__ = ["Halving", "Most", "OncePerValue", "flips_of", "logits_in_flight", "stacks_of"]
+
+
+_ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
 
 
 @dataclass
@@ -54,6 +57,29 @@ class Halving:
                 most = self._most.items = len(batch) // 2
         parts = [self(batch[first : first + most]) for first in range(0, len(batch), most)]
         return np.concatenate(parts)
+
+
+class OncePerValue:
+    """Runs windows, but of those that hold one value per channel only the first with these values."""
+
+    def __init__(self, run: Callable[[Array], Array]) -> None:
+        self._run = run
+        self._known: dict[tuple[float, ...], Array] = {}
+
+    def __call__(self, windows: Array) -> Array:
+        """(B, C, \\*patch) to (B, F, \\*patch)."""
+        values = [_value_of(window) for window in windows]
+        if not any(values):
+            return self._run(windows)
+        answers = []
+        for window, value in zip(windows, values, strict=True):
+            if value is None:
+                answers.append(self._run(window[None])[0])
+                continue
+            if value not in self._known:
+                self._known[value] = self._run(window[None])[0]
+            answers.append(self._known[value])
+        return np.stack(answers) if len(answers) > 1 else answers[0][None]
 
 
 def logits_in_flight(
@@ -106,3 +132,10 @@ def _only(answer: dict[str, Array] | MemoryError) -> Array:
 
 def _mean(found: Sequence[Array]) -> Array:
     return found[0] if len(found) == 1 else reduce(np.add, found) / np.float32(len(found))
+
+
+def _value_of(window: Array) -> tuple[float, ...] | None:
+    """The one value of each channel of (C, \\*patch); None where it holds more than one."""
+    lowest = window.reshape(len(window), -1).min(axis=1)
+    highest = window.reshape(len(window), -1).max(axis=1)
+    return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None

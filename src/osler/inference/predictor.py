@@ -15,8 +15,9 @@ import numpy as np
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
 from osler.errors import ModelError, Unsuitable, UsageError
-from osler.inference.batches import Halving, Most, flips_of, logits_in_flight, stacks_of
+from osler.inference.batches import Halving, Most, OncePerValue, flips_of, logits_in_flight, stacks_of
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
+from osler.inference.heads import narrow_heads
 from osler.inference.labelled import LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
 from osler.inference.probabilities import probabilities
@@ -31,7 +32,6 @@ __all__ = ["Predictor", "default_precision"]
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
-_ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
 _SLAB = 16  # planes whose probabilities are computed at once
 
 
@@ -103,7 +103,7 @@ class Predictor:
         """
         with ExitStack() as undo:
             undo.callback(self.close)
-            self._heads = self._narrow_heads()
+            self._heads = narrow_heads(self.model, self.members)
             output: Output = "features" if self._heads else "logits"
             for member in self.members:
                 engine = make_engine(self._engine_name)
@@ -166,7 +166,7 @@ class Predictor:
         """
         source = SlabSource(images, self.plan)
         each = Halving(self._run_windows, self._most)
-        run = each if self._every_window else _OncePerValue(each)
+        run = each if self._every_window else OncePerValue(each)
         labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
         table = value_table(self.plan.labels)
         mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
@@ -225,11 +225,6 @@ class Predictor:
     def blended(self) -> int:
         """Channels of what is blended of windows: what goes into narrow heads, or the outputs."""
         return sum(weight.shape[1] for weight, _ in self._heads) or self.plan.outputs
-
-    @property
-    def passes(self) -> int:
-        """How often the network runs on each window: once per member and mirrored copy."""
-        return len(self.members) * len(self._flips)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -369,51 +364,6 @@ class Predictor:
         weights = np.concatenate([weight for weight, _ in self._heads], axis=1) * share
         biases = np.stack([bias for _, bias in self._heads])
         return Head(weights, biases.mean(axis=0), temperature)
-
-    def _narrow_heads(self) -> list[tuple[Array, Array]]:
-        """Weight (O, F) and bias (O,) of each member's last layer, where its inputs are fewer than its outputs."""
-        plan = self.plan
-        entries = [self.model.info.members[member] for member in self.members]
-        if plan.task != "segment" or plan.dimensions != 3 or not all(entry.head for entry in entries):
-            return []
-        from safetensors import safe_open
-
-        heads = []
-        for member, entry in zip(self.members, entries, strict=True):
-            with safe_open(self.model.graph(member, ".safetensors"), framework="numpy") as file:
-                weight, bias = file.get_tensor(f"{entry.head}.weight"), file.get_tensor(f"{entry.head}.bias")
-            heads.append((weight.reshape(weight.shape[:2]).astype(np.float32), bias.astype(np.float32)))
-        return heads if sum(weight.shape[1] for weight, _ in heads) < plan.outputs else []
-
-
-class _OncePerValue:
-    """Runs windows, but of those that hold one value per channel only the first with these values."""
-
-    def __init__(self, run: Callable[[Array], Array]) -> None:
-        self._run = run
-        self._known: dict[tuple[float, ...], Array] = {}
-
-    def __call__(self, windows: Array) -> Array:
-        """(B, C, \\*patch) to (B, F, \\*patch)."""
-        values = [_value_of(window) for window in windows]
-        if not any(values):
-            return self._run(windows)
-        answers = []
-        for window, value in zip(windows, values, strict=True):
-            if value is None:
-                answers.append(self._run(window[None])[0])
-                continue
-            if value not in self._known:
-                self._known[value] = self._run(window[None])[0]
-            answers.append(self._known[value])
-        return np.stack(answers) if len(answers) > 1 else answers[0][None]
-
-
-def _value_of(window: Array) -> tuple[float, ...] | None:
-    """The one value of each channel of (C, \\*patch); None where it holds more than one."""
-    lowest = window.reshape(len(window), -1).min(axis=1)
-    highest = window.reshape(len(window), -1).max(axis=1)
-    return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None
 
 
 def _windows_at_once(patch: Sequence[int], engines: Sequence[Engine]) -> int:

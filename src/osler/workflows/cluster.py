@@ -313,7 +313,7 @@ class ClusterRun:
         waiting.extendleft(reversed(rest))
         if first.fault:
             (study,) = first.found
-            again = "and again" if first.fault == fault else f"and, tried once more by another, {fault}"
+            again = "and again" if first.fault.endswith(fault) else f"and, tried once more by another, {fault}"
             reason = f"failed: the worker that worked on it {first.fault} {again}"
             yield first.first, PredictedStudy(study.name, reason, 0.0, 0.0, {})
             return
@@ -331,6 +331,6 @@ def _absolute(found: Found) -> Found:
 def _why(error: Exception) -> str:
     """How a worker ended, in words that follow "the worker"."""
     text = str(error)
-    if "memory" in text.lower():
+    if type(error).__name__ == "OutOfMemoryError" or "low on memory" in text:  # "memory" alone Ray always suspects
         return "was killed because memory ran out"
     return "died" if "SIGKILL" not in text else "was killed"

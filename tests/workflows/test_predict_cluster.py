@@ -122,12 +122,15 @@ def cluster():
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             ports.append(one.getsockname()[1])
-    patience = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}  # busy cores start a driver's server slowly
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180",
+    }  # busy cores start a driver's server slowly
     ray = Path(sys.executable).with_name("ray")
     head = subprocess.Popen(
         [ray, "start", "--head", "--block", f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}",
          "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}"],
-        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **patience}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     for _ in range(200):
         with socket.socket() as one:

@@ -83,8 +83,8 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, features, *spatial) to the same shape."""
         if self.training and x.device.type == "cpu":
-            # split, not slices: the gradient of a slice is a whole batch of zeros for each sample
-            samples = x.split(1)
+            # chunks, not slices: the gradient of a slice is a whole batch of zeros for each sample
+            samples = x.chunk(len(x))
             return torch.cat(
                 [functional.batch_norm(s, None, None, self.weight, self.bias, True, 0.0, self.eps) for s in samples]
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial, reduce
 from itertools import chain, combinations
 from types import TracebackType
@@ -17,14 +17,16 @@ from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
 from osler.errors import ModelError, Unsuitable, UsageError
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
-from osler.inference.labelled import LabelCount, Labelled, value_table
+from osler.inference.labelled import Into, LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
+from osler.inference.mask_planes import MaskInMemory, whole_planes
 from osler.inference.probabilities import probabilities
 from osler.inference.slabs import blend
+from osler.inference.stages import Behind, ahead
 from osler.inference.windows import sliding
 from osler.models.folder import Calibration, Model
 from osler.studies.geometry import Array
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
 __all__ = ["Predictor", "default_precision"]
 
@@ -138,7 +140,7 @@ class Predictor:
         """
         return self.predict_many([prepared])[0]
 
-    def takes_slabs(self, images: Sequence[Image]) -> bool:
+    def takes_slabs(self, images: Sequence[ImageLike]) -> bool:
         """Whether ``label`` takes a study of these images."""
         plan = self.plan
         if (
@@ -150,36 +152,59 @@ class Predictor:
             return False
         return fits(trace_of(images[0], plan.grid), plan)
 
-    def label(self, images: Sequence[Image]) -> tuple[Trace, Labelled]:
-        """Labels of one study, slab by slab: nothing of the study's size is held but the images and the mask.
+    def label(self, images: Sequence[ImageLike], *, into: Into | None = None) -> tuple[Trace, Labelled]:
+        """Labels of one study, slab by slab: nothing of the study's size is held but what the caller holds.
 
-        The same labels as those of the highest probability that ``predict`` gives, restored to the source grid.
+        The same labels as those of the highest probability that ``predict`` gives, restored to the source grid. While
+        the network is at one layer of windows, the planes of the next are read and prepared, and those that became
+        final are written.
 
         Args:
-            images: one per channel; ``takes_slabs`` says whether they can go this way.
+            images: one per channel, in memory or on disk; ``takes_slabs`` says whether they can go this way.
+            into: where the mask goes; None keeps it in memory.
 
         Raises:
             Unsuitable, PlanError: as ``prepare``.
             Unsuitable: when the network's answer is not finite.
+            StudyError: when an image on disk turns out to be damaged.
+            StorageError: when the mask cannot be kept.
         """
-        source = SlabSource(images, self.plan)
-        run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
-        labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
         table = value_table(self.plan.labels)
-        mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
-        kept = source.trace.source_part[1:]
-        patch, weights = self.plan.patch, self.plan.window_weights
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
-        for slab in blend(source, patch, run, **settings):
-            _check_finite(slab.values)
-            for first, classes in labeller.add(slab):
-                mask[kept][..., first : first + classes.shape[-1]] = table[classes]
-        source.check()
+        source = SlabSource(images, self.plan)
+        labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
+        sink = MaskInMemory(source.trace.source_shape, table.dtype) if into is None else into(images[0], table.dtype)
+        try:
+            with Behind(sink.write) as writing, closing(self._labels(source, labeller)) as kept:
+                for planes in whole_planes(kept, source.trace, table):
+                    writing.give(planes)
+                writing.finish()
+            sink.finish()
+        except BaseException:  # also of one who interrupts
+            sink.abandon()
+            raise
         counts = tuple(
             LabelCount(_on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
             for n in range(1, self.plan.outputs)
         )
-        return source.trace, Labelled(mask, counts)
+        if isinstance(sink, MaskInMemory):
+            return source.trace, Labelled(sink.array, counts)
+        return source.trace, Labelled(None, counts, sink)
+
+    def _labels(self, source: SlabSource, labeller: Labeller) -> Generator[Array, None, None]:
+        """Class indices (I, J, planes) of the part of the source that is kept, from its first plane to its last."""
+        run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
+        patch, weights = self.plan.patch, self.plan.window_weights
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        with ExitStack() as opened:
+            opened.enter_context(source)
+
+            def reading(layers: Generator[Array, None, None]) -> Iterator[Array]:
+                return opened.enter_context(closing(ahead(_checked(layers, source))))
+
+            for slab in blend(source, patch, run, inputs=reading, executor=self._pool, **settings):
+                _check_finite(slab.values)
+                for _, classes in labeller.add(slab):
+                    yield classes
 
     def predict_many(self, studies: Sequence[Prepared]) -> list[Array]:
         """``predict`` for several studies; those of one shape go through the network together."""
@@ -303,6 +328,12 @@ class Predictor:
                 weight, bias = file.get_tensor(f"{entry.head}.weight"), file.get_tensor(f"{entry.head}.bias")
             heads.append((weight.reshape(weight.shape[:2]).astype(np.float32), bias.astype(np.float32)))
         return heads if sum(weight.shape[1] for weight, _ in heads) < plan.outputs else []
+
+
+def _checked(layers: Generator[Array, None, None], source: SlabSource) -> Generator[Array, None, None]:
+    """The same; after the last the rest of the study is looked at, while the network is still at that."""
+    yield from layers
+    source.check()
 
 
 class _OncePerValue:

@@ -9,18 +9,19 @@ from typing import Any, Generic, TypeVar
 from osler.datasets.modality import modality_note
 from osler.datasets.preparation import Prepared, Trace, prepare
 from osler.errors import DatasetError, StudyError, UsageError
-from osler.inference.labelled import Labelled
+from osler.inference.labelled import Into, Labelled
 from osler.inference.meter import Meter
 from osler.inference.predictor import Predictor
 from osler.progress import CancelToken
 from osler.studies.geometry import Array
 from osler.studies.image import Image
 from osler.studies.notes import notes_of
+from osler.studies.volume import ImageLike, as_image
 
 __all__ = ["Answer", "Loader", "Source", "stream"]
 
 Key = TypeVar("Key")
-Loader = Callable[[], Sequence[Image]]
+Loader = Callable[[], Sequence[ImageLike]]
 Source = tuple[Key, Loader]
 
 _TOGETHER = 32  # small studies that go through the network at once
@@ -50,21 +51,21 @@ class Answer(Generic[Key]):
     problem: str
     seconds: float
     peak_mb: float
-    image: Image | None = None
+    image: ImageLike | None = None
     trace: Trace | None = None
     output: Array | Labelled | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def usable(self) -> tuple[Image, Trace, Any]:
-        """Image, trace and output of a study without a problem.
+        """Image, whole in memory, trace and output of a study without a problem.
 
         Raises:
             StudyError: when there was a problem.
         """
         if self.image is None or self.trace is None or self.output is None:
             raise StudyError(self.problem)
-        return self.image, self.trace, self.output
+        return as_image(self.image), self.trace, self.output
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class _Ready(Generic[Key]):
     """A study that was read; ``prepared`` is None where it will be prepared slab by slab."""
 
     key: Key
-    images: Sequence[Image]
+    images: Sequence[ImageLike]
     prepared: Prepared | None
     seconds: float
     peak_mb: float
@@ -80,11 +81,17 @@ class _Ready(Generic[Key]):
 
     @property
     def bytes(self) -> int:
-        return int(self.images[0].array.nbytes + (self.prepared.array.nbytes if self.prepared else 0))
+        voxels = self.images[0].array.nbytes if isinstance(self.images[0], Image) else 0
+        return int(voxels + (self.prepared.array.nbytes if self.prepared else 0))
 
 
 def stream(
-    predictor: Predictor, sources: Iterable[Source[Key]], *, logits: bool = False, cancel: CancelToken | None = None
+    predictor: Predictor,
+    sources: Iterable[Source[Key]],
+    *,
+    logits: bool = False,
+    cancel: CancelToken | None = None,
+    into: Callable[[Key], Into] | None = None,
 ) -> Iterator[Answer[Key]]:
     """Answer studies in the order given; holds at most a few dozen small studies, or one large one, in memory.
 
@@ -93,6 +100,7 @@ def stream(
         sources: a key and a function that reads the study's images in the order of the plan's channels.
         logits: give ``Predictor.logits`` instead of probabilities.
         cancel: once set, no further study is begun; those in hand are finished.
+        into: by key, where the mask of a study that goes slab by slab goes; None keeps it in memory.
     """
     together = 1 if predictor.plan.task == "segment" else _TOGETHER
     held: list[_Ready[Key] | Answer[Key]] = []
@@ -101,9 +109,9 @@ def stream(
             break
         held.append(_load(key, load, predictor, whole=logits))
         if len(held) >= together or sum(o.bytes for o in held if isinstance(o, _Ready)) >= _TOGETHER_BYTES:
-            yield from _answer(predictor, held, logits)
+            yield from _answer(predictor, held, logits, into)
             held = []
-    yield from _answer(predictor, held, logits)
+    yield from _answer(predictor, held, logits, into)
 
 
 def _load(key: Key, load: Loader, predictor: Predictor, *, whole: bool) -> _Ready[Key] | Answer[Key]:
@@ -111,7 +119,10 @@ def _load(key: Key, load: Loader, predictor: Predictor, *, whole: bool) -> _Read
     with Meter() as meter:
         try:
             images = load()
-            prepared = prepare(images, predictor.plan) if whole or not predictor.takes_slabs(images) else None
+            prepared = None
+            if whole or not predictor.takes_slabs(images):
+                images = read = [as_image(image) for image in images]
+                prepared = prepare(read, predictor.plan)
         except _ABOUT_ONE_STUDY as error:
             problem = str(error)
         except MemoryError:
@@ -123,10 +134,15 @@ def _load(key: Key, load: Loader, predictor: Predictor, *, whole: bool) -> _Read
     return _Ready(key, images, prepared, meter.seconds, meter.peak_mb, notes)
 
 
-def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], logits: bool) -> Iterator[Answer[Key]]:
+def _answer(
+    predictor: Predictor,
+    held: Sequence[_Ready[Key] | Answer[Key]],
+    logits: bool,
+    into: Callable[[Key], Into] | None,
+) -> Iterator[Answer[Key]]:
     ready = [one for one in held if isinstance(one, _Ready)]
     with Meter() as meter:
-        outputs = iter(_outputs(predictor, ready, logits))
+        outputs = iter(_outputs(predictor, ready, logits, into))
     share = meter.seconds / max(1, len(ready))
     for one in held:
         if isinstance(one, Answer):
@@ -140,14 +156,16 @@ def _answer(predictor: Predictor, held: Sequence[_Ready[Key] | Answer[Key]], log
 
 
 def _outputs(
-    predictor: Predictor, studies: Sequence[_Ready[Key]], logits: bool
+    predictor: Predictor, studies: Sequence[_Ready[Key]], logits: bool, into: Callable[[Key], Into] | None
 ) -> list[tuple[Trace, Array | Labelled] | str]:
     """Trace and output of each study, or why there is none; one that spoils a common call does not spoil the others."""
     try:
         whole = [study.prepared for study in studies if study.prepared is not None]
         arrays = iter(predictor.logits_many(whole) if logits else predictor.predict_many(whole))
         return [
-            predictor.label(study.images) if study.prepared is None else (study.prepared.trace, next(arrays))
+            predictor.label(study.images, into=None if into is None else into(study.key))
+            if study.prepared is None
+            else (study.prepared.trace, next(arrays))
             for study in studies
         ]
     except StudyError as error:
@@ -156,4 +174,4 @@ def _outputs(
         problem = _TOO_LARGE
     if len(studies) == 1:
         return [problem]
-    return [output for study in studies for output in _outputs(predictor, [study], logits)]
+    return [output for study in studies for output in _outputs(predictor, [study], logits, into)]

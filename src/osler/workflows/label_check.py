@@ -288,7 +288,7 @@ def _masks_of(asking: _Asking, names: Sequence[str]) -> dict[str, Array]:
     for answer in stream(asking.predictor, sources, cancel=asking.cancel):
         _, trace, output = answer.usable
         regions = asking.predictor.plan.regions
-        mask = as_labelled(output, trace, asking.matching.model, regions=regions).mask
+        mask = as_labelled(output, trace, asking.matching.model, regions=regions).whole_mask
         drawn[answer.key.name] = _with_values_of_the_data(mask, asking.matching)
     asking.cancel.raise_if_cancelled()
     return drawn

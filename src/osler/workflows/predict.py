@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -13,18 +13,21 @@ from osler.datasets.dataset import channel_of
 from osler.datasets.plan import Plan
 from osler.errors import Unsuitable
 from osler.findings.finding import Findings
-from osler.inference.decoders import DECODERS, Cell
+from osler.inference.decoders import DECODERS, Cell, Decoded
 from osler.inference.engines import DEFAULT_ENGINE, Precision
+from osler.inference.labelled import Labelled
 from osler.inference.meter import Meter
 from osler.inference.predictor import Predictor
 from osler.inference.stream import Answer, stream
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.report.files import SummaryRow, ensure_free, output_folder, write_study, write_summary
-from osler.report.pictures import picture_of
+from osler.report.mask_file import MaskFile
+from osler.report.pictures import picture_of, picture_of_planes
 from osler.studies.discovery import Found, find_studies
 from osler.studies.image import Image
 from osler.studies.notes import grouped_notes
+from osler.studies.volume import ImageLike, alike, as_image
 
 __all__ = ["PredictedStudy", "Predictions", "predict", "read_channels"]
 
@@ -187,7 +190,8 @@ def _predict_all(
     sink.start(_STAGE, len(found), "studies")
     try:
         sources = ((study, partial(read_channels, study, plan)) for study in found)
-        for answer in stream(predictor, sources, cancel=cancel):
+        into = None if place is None else (lambda study: partial(MaskFile, place / study.name))
+        for answer in stream(predictor, sources, cancel=cancel, into=into):
             done.append(_finish(predictor, answer, place))
             _tell(sink, done[-1])
     finally:
@@ -201,8 +205,8 @@ def _predict_all(
     return done
 
 
-def read_channels(found: Found, plan: Plan) -> list[Image]:
-    """Read a study's images in the order of the plan's channels.
+def read_channels(found: Found, plan: Plan) -> list[ImageLike]:
+    """A study's images in the order of the plan's channels, to be read plane by plane where they can be.
 
     Channels are matched by name; where the names differ (files numbered ``_0000``, ``_0001``), by order.
 
@@ -211,28 +215,35 @@ def read_channels(found: Found, plan: Plan) -> list[Image]:
         StudyError: when one cannot be read.
     """
     if set(found.paths) == set(plan.channels):
-        return [found.read(name) for name in plan.channels]
+        return [found.open(name) for name in plan.channels]
     if len(found.paths) == 1 and len(plan.channels) > 1:  # one file that holds all channels
-        image = found.read(next(iter(found.paths)))
-        if len(image.array) == len(plan.channels):
+        image = found.open(next(iter(found.paths)))
+        if isinstance(image, Image) and image.channels == len(plan.channels):
             return [channel_of(image, n) for n in range(len(plan.channels))]
     if len(found.paths) != len(plan.channels):
         raise Unsuitable(
             f"the study has the images {', '.join(found.paths)}, and the model needs {', '.join(plan.channels)}",
             remedy="give one image per channel, named <study>_0000, <study>_0001 and so on",
         )
-    return [found.read(name) for name in found.paths]
+    return [found.open(name) for name in found.paths]
 
 
 def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) -> PredictedStudy:
-    name = answer.key.name
-    if answer.problem:
+    try:
+        return _finished(predictor, answer, output)
+    finally:
+        if isinstance(answer.output, Labelled) and answer.output.sink is not None:
+            answer.output.sink.abandon()  # nothing where it has its name
+
+
+def _finished(predictor: Predictor, answer: Answer[Found], output: Path | None) -> PredictedStudy:
+    name, image, trace = answer.key.name, answer.image, answer.trace
+    if answer.problem or image is None or trace is None:
         return PredictedStudy(name, f"failed: {answer.problem}", answer.seconds, answer.peak_mb, {})
-    image, trace, probabilities = answer.usable
     plan = predictor.plan
     files: tuple[Path, ...] = ()
     with Meter() as meter:
-        decoded = DECODERS[plan.task].decode(probabilities, trace, plan, predictor.calibration)
+        decoded = DECODERS[plan.task].decode(answer.output, trace, plan, predictor.calibration)
         findings = Findings(
             study=name,
             model=predictor.model.info.name,
@@ -242,15 +253,23 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
             notes=answer.notes,
         )
         if output is not None:
-            picture = picture_of(image, findings, plan.labels, mask=decoded.mask)
-            files = write_study(output / name, findings, image=image, mask=decoded.mask, overlay=picture)
-    mask = (
-        None
-        if output is not None or decoded.mask is None
-        else replace(image, array=decoded.mask[None], units="", window=None)
-    )
+            files = _write(output / name, image, findings, decoded, answer.output, plan)
+    mask = None if output is not None or decoded.mask is None else alike(image, decoded.mask[None], units="", window=None)
     seconds, peak = answer.seconds + meter.seconds, max(answer.peak_mb, meter.peak_mb)
     return PredictedStudy(name, "ok", seconds, peak, decoded.row, findings, mask, files, answer.notes)
+
+
+def _write(
+    folder: Path, image: ImageLike, findings: Findings, decoded: Decoded, output: Any, plan: Plan
+) -> tuple[Path, ...]:
+    """Mask, picture and findings; a mask that was written while it was made gets its name."""
+    if isinstance(output, Labelled) and isinstance(output.sink, MaskFile):
+        mask = output.sink
+        picture = picture_of_planes(image, findings, plan.labels, mask=mask.volume(), counts=output.profiles())
+        return write_study(folder, findings, image=image, mask=mask, overlay=picture)
+    whole = as_image(image)
+    picture = picture_of(whole, findings, plan.labels, mask=decoded.mask)
+    return write_study(folder, findings, image=whole, mask=decoded.mask, overlay=picture)
 
 
 def _listed(names: Sequence[str]) -> str:

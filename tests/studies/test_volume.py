@@ -9,9 +9,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from dicom_samples import make_slice, save
 from pydicom.uid import RLELossless
 
-from dicom_samples import make_slice, save
 from osler.errors import StudyError
 from osler.studies.formats import open_volume, read_image, write_image
 from osler.studies.image import Image
@@ -45,15 +45,24 @@ def pair(folder, array):
 
 def nrrd(path, array, encoding="raw", skip=0):
     lines = ["NRRD0004", "type: int16", "dimension: 3", "sizes: " + " ".join(map(str, array.shape)), "endian: big"]
-    lines += ["space: right-anterior-superior", "space directions: (1,0,0) (0,2,0) (0,0,3)", "kinds: domain domain domain"]
+    lines += [
+        "space: right-anterior-superior",
+        "space directions: (1,0,0) (0,2,0) (0,0,3)",
+        "kinds: domain domain domain",
+    ]
     data = b"x" * skip + array.astype(">i2").tobytes(order="F")
-    lines += [f"encoding: {encoding}", f"byte skip: {skip}"]
+    lines += ["kinds: domain domain domain", f"encoding: {encoding}", f"byte skip: {skip}"]
     path.write_bytes(("\n".join(lines) + "\n\n").encode() + (gzip.compress(data) if encoding == "gzip" else data))
     return path
 
 
 def metaimage(path, array):
-    lines = ["ObjectType = Image", "NDims = 3", "DimSize = " + " ".join(map(str, array.shape)), "ElementSpacing = 1 2 3"]
+    lines = [
+        "ObjectType = Image",
+        "NDims = 3",
+        "DimSize = " + " ".join(map(str, array.shape)),
+        "ElementSpacing = 1 2 3",
+    ]
     lines += ["TransformMatrix = 1 0 0 0 1 0 0 0 1", "ElementType = MET_SHORT", "ElementDataFile = LOCAL"]
     path.write_bytes(("\n".join(lines) + "\n").encode() + array.astype("<i2").tobytes(order="F"))
     return path

@@ -27,7 +27,6 @@ from osler.datasets.plan import NormalisationPlan
 from osler.datasets.trace import Trace
 from osler.errors import Unsuitable
 from osler.studies.geometry import Array
-from osler.studies.image import Image
 from osler.studies.volume import ImageLike, Volume, blocks_of, passing
 
 __all__ = ["Ranges", "box_of_planes", "oriented_planes", "ranges_of"]
@@ -59,7 +58,7 @@ def box_of_planes(images: Sequence[ImageLike], trace: Trace) -> tuple[slice, ...
     for image in images:
         with passing(image) as planes:
             for start, block in blocks_of(planes, trace.source_shape[2]):
-                there = block.any(axis=0)
+                there: Array = np.any(block, axis=0)
                 occupied[0] |= there.any(axis=(1, 2))
                 occupied[1] |= there.any(axis=(0, 2))
                 occupied[2][start : start + there.shape[2]] |= there.any(axis=(0, 1))

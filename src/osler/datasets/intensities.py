@@ -181,4 +181,4 @@ def _values_of(array: Array, plan: NormalisationPlan, colours: int, foreground: 
 
 def sample_step(shape: Sequence[int]) -> int:
     """Percentiles are those of every n-th voxel along each axis of an image of this spatial shape: n."""
-    return math.ceil((math.prod(shape) / _PERCENTILE_VOXELS) ** (1 / len(shape)))
+    return math.ceil(math.pow(math.prod(shape) / _PERCENTILE_VOXELS, 1 / len(shape)))

@@ -137,7 +137,7 @@ class _Layout:
         )
 
     def inputs(self, source: Slabs) -> Generator[Array, None, None]:
-        """(C, \*padded, patch length on the axis) of one layer after the other."""
+        r"""(C, \*padded, patch length on the axis) of one layer after the other."""
         planes: Array | None = None
         for number in range(len(self.layers)):
             planes = self.input_of(source, planes, number)
@@ -185,7 +185,7 @@ class _Ring:
         self._each: Callable[..., Iterator[None]] = map if executor is None else executor.map
 
     def add(self, start: int, corner: tuple[int, ...], values: Array) -> None:
-        """Add a window (F, \*patch) of the layer that begins at ``start``, weighted."""
+        r"""Add a window (F, \*patch) of the layer that begins at ``start``, weighted."""
         layout, axis = self._layout, self._layout.axis
         if layout.reversed:
             values = np.flip(values, axis + 1)

@@ -137,6 +137,7 @@ def window_of(image: Image, mask: Array | None = None) -> tuple[float, float]:
     unless it is much wider than what the image holds (MR scanners often write the whole range of the stored type), and
     in its place the 0.5th to 99.5th percentile.
     """
+
     def on_air() -> bool:
         inside = None if mask is None else image.array[0][np.asarray(mask).reshape(image.shape) > 0]
         return inside is not None and inside.size > 0 and float(np.median(inside)) < AIR

@@ -254,7 +254,9 @@ def _finished(predictor: Predictor, answer: Answer[Found], output: Path | None) 
         )
         if output is not None:
             files = _write(output / name, image, findings, decoded, answer.output, plan)
-    mask = None if output is not None or decoded.mask is None else alike(image, decoded.mask[None], units="", window=None)
+    mask = (
+        None if output is not None or decoded.mask is None else alike(image, decoded.mask[None], units="", window=None)
+    )
     seconds, peak = answer.seconds + meter.seconds, max(answer.peak_mb, meter.peak_mb)
     return PredictedStudy(name, "ok", seconds, peak, decoded.row, findings, mask, files, answer.notes)
 

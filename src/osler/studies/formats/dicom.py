@@ -28,8 +28,8 @@ from osler.errors import GeometryError, StudyError, Unreadable, Unsuitable
 from osler.studies.formats import _dicom_frames as frames
 from osler.studies.formats._dicom_geometry import Slice, arrange, slice_affine
 from osler.studies.formats._dicom_header import SUFFIXES, is_dicom, read_dataset, read_header
-from osler.studies.formats._dicom_planes import dtype_of_planes, slice_pass
 from osler.studies.formats._dicom_pictures import picture_geometry
+from osler.studies.formats._dicom_planes import dtype_of_planes, slice_pass
 from osler.studies.formats._dicom_suv import SUV_UNIT, suv_factor
 from osler.studies.formats._dicom_values import curve_of, number, rescale, units_of, window_of_file
 from osler.studies.formats.base import as_labels, reading

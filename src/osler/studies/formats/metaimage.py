@@ -104,6 +104,7 @@ def open_volume(path: Path, *, key: str | None = None, index: int | None = None)
             return None
         data, start = files[0], start if files[0] == path else 0
         size, there = _bytes.count_bytes(sizes, dtype), data.stat().st_size
+        _bytes.check_size(path, size, there, "text")
         _bytes.check_size(path, size, there - start, "raw")
         like = _volumes(fields, stand_in((1, *sizes), dtype.newbyteorder("=")), sizes, files, path).image()
         skip = int(fields.get("headersize", "0"))

@@ -144,7 +144,7 @@ def header_of(image: ImageLike, dtype: np.dtype[Any]) -> bytes:
     size = file.header.sizeof_hdr
     header = type(file.header)(head[:size])
     header.set_data_shape(image.shape)
-    return bytes(header.binaryblock) + head[size:]
+    return bytes(header.binaryblock) + bytes(head[size:])
 
 
 def _empty(image: ImageLike, voxels: Array, *, long: bool = False) -> Any:

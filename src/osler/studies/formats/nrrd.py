@@ -109,8 +109,9 @@ def open_volume(path: Path, *, key: str | None = None, index: int | None = None)
         if index is not None or not plain or len(files) != 1 or len(sizes) != 3 or axes.spatial != (0, 1, 2):
             return None
         data, start = files[0], start if files[0] == path else 0
-        size = _bytes.count_bytes(sizes, dtype) + skip
-        _bytes.check_size(path, size, data.stat().st_size - start, str(encoding))
+        size, there = _bytes.count_bytes(sizes, dtype), data.stat().st_size
+        _bytes.check_size(path, size, there, str(encoding))
+        _bytes.check_size(path, size + skip, there - start, str(encoding))
         place = place_of(fields, sizes, axes, path)
         like = _volumes(stand_in(sizes, dtype.newbyteorder("=")), axes, place, files, path).image()
     shape = (sizes[0], sizes[1], sizes[2])

@@ -1,4 +1,4 @@
-"""From class indices of the part of a study that is kept to planes of the whole mask, one after the other."""
+"""From class indices of the part of a study that is kept to planes of the whole mask, and where these go."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from osler.datasets.preparation import Trace
+from osler.inference.labelled import MaskSink
+from osler.inference.stages import Behind
 from osler.studies.geometry import Array
+from osler.studies.volume import ImageLike
 
-__all__ = ["MaskInMemory", "whole_planes"]
+__all__ = ["MaskInMemory", "fill", "on_source", "whole_planes"]
 
 _BLOCK = 32  # planes of nothing that are given at once
 
@@ -38,11 +41,41 @@ def _nothing(trace: Trace, count: int, dtype: np.dtype[Any]) -> Iterator[Array]:
         yield np.zeros((*trace.source_shape[:2], min(_BLOCK, count - first)), dtype, order="F")
 
 
-class MaskInMemory:
-    """A ``MaskSink`` that keeps the mask: ``array``, (I, J, K)."""
+def fill(sink: MaskSink, planes: Iterable[Array]) -> None:
+    """Give a sink all planes of a mask; while it is at some, the next are made. It is abandoned when anything fails.
 
-    def __init__(self, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
-        self.array: Array = np.zeros(shape, dtype, order="F")
+    Raises:
+        BaseException: what making or keeping them raises.
+    """
+    try:
+        with Behind(sink.write) as writing:
+            for some in planes:
+                writing.give(some)
+            writing.finish()
+        sink.finish()
+    except BaseException:  # also of one who interrupts
+        sink.abandon()
+        raise
+
+
+def on_source(profiles: Sequence[Array], trace: Trace) -> tuple[Array, ...]:
+    """Counts along the part of each source axis that was kept, as counts along the whole axis."""
+    whole = tuple(np.zeros(size, np.int64) for size in trace.source_shape)
+    for axis, part, profile in zip(whole, trace.source_part[1:], profiles, strict=True):
+        axis[part] = profile
+    return whole
+
+
+class MaskInMemory:
+    """A ``MaskSink`` that keeps the mask: ``array``, (I, J, K).
+
+    Args:
+        image: gives the shape.
+        dtype: of the values.
+    """
+
+    def __init__(self, image: ImageLike, dtype: np.dtype[Any]) -> None:
+        self.array: Array = np.zeros(image.shape, dtype, order="F")
         self._done = 0
 
     def write(self, planes: Array) -> None:

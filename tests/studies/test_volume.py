@@ -48,7 +48,6 @@ def nrrd(path, array, encoding="raw", skip=0):
     lines += [
         "space: right-anterior-superior",
         "space directions: (1,0,0) (0,2,0) (0,0,3)",
-        "kinds: domain domain domain",
     ]
     data = b"x" * skip + array.astype(">i2").tobytes(order="F")
     lines += ["kinds: domain domain domain", f"encoding: {encoding}", f"byte skip: {skip}"]

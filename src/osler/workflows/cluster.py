@@ -96,9 +96,7 @@ class Worker:
             return error
         gauge = Gauge(predictor, known_constants(predictor), memory=setup.memory)
         check = gauge.check if predictor.plan.task == "segment" else None
-        self._run = PredictionRun(
-            predictor, setup.place, pictures=setup.pictures, check=check, threads=setup.threads
-        )
+        self._run = PredictionRun(predictor, setup.place, pictures=setup.pictures, check=check, threads=setup.threads)
         return platform.node()
 
     def work(self, found: Sequence[Found]) -> list[PredictedStudy] | OslerError:

@@ -166,7 +166,9 @@ class PredictionRun:
         if file is not None and isinstance(output, Labelled) and output.sink is file:
             counts = output.profiles()
             picture = (
-                picture_of_planes(image, findings, labels, mask=file.volume(), counts=counts) if self._pictures else None
+                picture_of_planes(image, findings, labels, mask=file.volume(), counts=counts)
+                if self._pictures
+                else None
             )
             written = write_study(folder, findings, image=image, mask=file, overlay=picture)
             del self._masks[findings.study]

@@ -54,7 +54,7 @@ def _of_length(voxels: np.ndarray, slices: int) -> np.ndarray:
 
 
 def five_level_unet() -> tuple[Path, Path, Path]:
-    """A residual U-Net of 32 to 320 filters trained on phantoms for some minutes, a volume it has not seen, its mask."""
+    """A residual U-Net of 32 to 320 filters trained on phantoms for some minutes, an unseen volume, its mask."""
     data, model = WORK / f"chests{_SUFFIX}", WORK / f"five-levels{_SUFFIX}"
     for number in range(_CASES):
         phantom_ct(number, data)

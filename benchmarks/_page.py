@@ -36,7 +36,7 @@ _COLUMNS = ["claim", "must reach", "aim", "Osler", "peer", "peer / Osler", "over
 def page_of(results: Path) -> str:
     """The page of all results in a folder."""
     records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"), key=_place)]
-    return "\n".join([_HEAD, *map(_section, records)])
+    return "\n".join([_HEAD, *(_section(record) for record in records if "rows" in record)])  # others have own pages
 
 
 def write_page(results: Path, page: Path = PAGE) -> None:

@@ -1,4 +1,4 @@
-"""From the start of ``osler predict`` on a NIfTI of 64³ voxels to the file written, beside a MONAI script doing the same.
+"""From the start of ``osler predict`` on a NIfTI of 64³ voxels to the file written, beside a MONAI script.
 
 python benchmarks/cold_start.py [--runs N] [--quick]
 """

@@ -1,4 +1,4 @@
-"""MODEL IMAGE MASK: MONAI's sliding windows in eager float32 over a volume in memory; the mask goes into a .npy file."""
+"""MODEL IMAGE MASK: MONAI's sliding windows in eager float32 over a volume in memory; the mask goes to a .npy file."""
 
 from __future__ import annotations
 

@@ -43,12 +43,14 @@ class Need:
         windows: that go through each network; 1 where the study is one input.
         voxels: of the source, all channels.
         held: bytes, beside the process and the network.
+        waits: bytes of these while it waits for the network, or to be written.
         slabs: whether it goes through slab by slab.
     """
 
     windows: int
     voxels: int
     held: int
+    waits: int
     slabs: bool
 
 
@@ -70,12 +72,13 @@ def need_of(header: Header, plan: Plan, *, blended: int) -> Need:
     source = int(np.prod(header.shape)) * len(plan.channels) * plan.colours
     if plan.task != "segment":
         held = source * (header.itemsize + 2 * _FLOAT) + plan.inputs * int(np.prod(trace.padded_shape)) * _FLOAT
-        return Need(1, source, held, slabs=False)
+        return Need(1, source, held, held, slabs=False)
     padded = tuple(max(s, p) for s, p in zip(trace.padded_shape, plan.patch, strict=True))
     windows = int(np.prod([len(starts) for starts in window_starts(padded, plan.patch, plan.overlap)]))
     slabs = not plan.regions and fits(trace, plan)
     rest = _in_slabs(header, trace, plan, padded, blended) if slabs else _whole(header, trace, plan, padded)
-    return Need(windows, source, int(rest + _PICTURE_BYTES), slabs)
+    waits = source * header.itemsize + int(np.prod(header.shape)) if slabs else int(rest)
+    return Need(windows, source, int(rest + _PICTURE_BYTES), waits, slabs)
 
 
 def _in_slabs(header: Header, trace: Trace, plan: Plan, padded: tuple[int, ...], blended: int) -> float:

@@ -151,7 +151,7 @@ def _framed(image: Image, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]) 
 
 
 def to_png_bytes(picture: PIL.Image.Image) -> bytes:
-    """A picture as the bytes of a PNG. Packed quickly: the tightest packing takes four times as long to save a fifth."""
+    """A picture as the bytes of a PNG. Packed quickly: tighter packing takes four times as long to save a fifth."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", compress_level=_PACKING)
     return buffer.getvalue()

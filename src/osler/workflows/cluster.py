@@ -5,8 +5,8 @@ What it promises:
 - **Every worker runs ``PredictionRun``**, so a study gets the same answer wherever it is predicted. Workers write
   results themselves: model, studies and output must lie where every machine sees them under the same path.
 - **A worker that is lost** (killed, out of memory, its machine gone) is replaced. The studies that it had in hand are
-  tried once more, one by one, by another worker; one with which a second worker is lost is refused with both reasons.
-  No other study is lost or done twice.
+  tried once more, each by a worker that has nothing else in hand; one with which a second worker is lost is refused
+  with both reasons. No other study is lost.
 - **The order of results** is that of the studies. What is finished is written down as soon as the worker tells.
 - **Stopping** begins nothing new and finishes what workers have in hand.
 
@@ -128,6 +128,12 @@ class _Hold:
     tasks: dict[Any, _Task] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
 
+    def takes(self, task: _Task) -> bool:
+        """What is tried once more goes alone: a worker that ends leaves open with which of its tasks it did."""
+        if not self.machine or any(held.fault for held in self.tasks.values()):
+            return False
+        return len(self.tasks) < (1 if task.fault else _GIVEN)
+
 
 class ClusterRun:
     """The story: made, entered (Ray is joined, or started on this machine), ``over`` once, left.
@@ -225,7 +231,8 @@ class ClusterRun:
             else:
                 self._ray.init(self._address, **quiet)
         except (ConnectionError, TimeoutError, RuntimeError) as error:
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = lines[-1].rstrip(".") if lines else type(error).__name__
             raise UsageError(
                 f"the Ray cluster at {self._address} does not answer ({reason})", remedy="check the address and port"
             ) from error
@@ -243,7 +250,7 @@ class ClusterRun:
             self._holds.append(self._started())
         for _ in range(_GIVEN):
             for hold in self._holds:
-                if waiting and hold.machine and len(hold.tasks) < _GIVEN:
+                if waiting and hold.takes(waiting[0]):
                     task = waiting.popleft()
                     hold.tasks[hold.actor.work.remote(task.found)] = task
 
@@ -306,7 +313,7 @@ class ClusterRun:
         waiting.extendleft(reversed(rest))
         if first.fault:
             (study,) = first.found
-            again = "and again" if first.fault == fault else f"and, tried once more by another, {fault}"
+            again = "and again" if first.fault.endswith(fault) else f"and, tried once more by another, {fault}"
             reason = f"failed: the worker that worked on it {first.fault} {again}"
             yield first.first, PredictedStudy(study.name, reason, 0.0, 0.0, {})
             return
@@ -324,6 +331,6 @@ def _absolute(found: Found) -> Found:
 def _why(error: Exception) -> str:
     """How a worker ended, in words that follow "the worker"."""
     text = str(error)
-    if "memory" in text.lower():
+    if type(error).__name__ == "OutOfMemoryError" or "low on memory" in text:  # "memory" alone Ray always suspects
         return "was killed because memory ran out"
     return "died" if "SIGKILL" not in text else "was killed"

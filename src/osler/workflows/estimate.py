@@ -25,6 +25,7 @@ from osler.workflows.sizes import format_size
 __all__ = ["Estimates", "Gauge", "StudyEstimate"]
 
 _SMALL = 1 << 27  # bytes of studies that wait, before and after the network
+_MOST_WAITING = 128  # of them
 _LARGE = 1_000_000  # voxels: smaller studies do not tell what a voxel takes
 _MOST_LISTED = 20
 _ABOUT_ONE_STUDY = (StudyError, DatasetError, UsageError, PlanError)
@@ -138,6 +139,8 @@ class Gauge:
         constants: of it; None where nothing was measured, and only what the study itself holds can be told.
         memory: bytes that the process may have; None takes what is free now.
         say: gets a line when batches are made smaller.
+        base: bytes of the process without any study; None takes what it has now.
+        count: how many studies there are in all; None where nobody knows.
     """
 
     def __init__(
@@ -148,10 +151,12 @@ class Gauge:
         memory: int | None = None,
         say: Callable[[str], None] | None = None,
         base: int | None = None,
+        count: int | None = None,
     ) -> None:
         self._predictor = predictor
         self._constants = constants
         self._base = resident_memory() if base is None else base
+        self._others = _MOST_WAITING if count is None else min(_MOST_WAITING, count - 1)
         self._memory = memory
         self._say = say
         self._batch = predictor.usual_batch
@@ -226,8 +231,7 @@ class Gauge:
         return need.windows * known.window_s + need.voxels * known.rest_voxel_s + known.rest_study_s
 
     def _peak(self, need: Need, batch: int) -> int:
-        waiting = 2 * _SMALL if need.held < _SMALL else 0
-        waiting = min(waiting, 2 * need.held * batch)
+        waiting = min(2 * _SMALL, need.waits * self._others) if need.waits < _SMALL else 0
         return self._base + self._network(batch) + need.held + waiting
 
     def _network(self, batch: int) -> int:

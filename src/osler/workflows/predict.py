@@ -113,7 +113,7 @@ def estimate(
     predictor, found = _opened(model, paths, engine, precision, mirror, every_window, threads)
     with predictor:
         base = resident_memory()
-        return Gauge(predictor, constants_of(predictor), memory=memory, base=base).estimates(found)
+        return Gauge(predictor, constants_of(predictor), memory=memory, base=base, count=len(found)).estimates(found)
 
 
 def _opened(
@@ -137,11 +137,11 @@ def _gauge(predictor: Predictor, found: Sequence[Found], memory: int | None, sin
     """Says what the run will take, where that is known or the run is long enough for measuring it."""
     base = resident_memory()
     known = known_constants(predictor)
-    rough = Gauge(predictor, known, memory=memory, base=base, say=sink.say)
+    rough = Gauge(predictor, known, memory=memory, base=base, count=len(found), say=sink.say)
     estimates = rough.estimates(found, most=_SAMPLE)
     if known is None and estimates.windows >= _WORTH_MEASURING:
         known = constants_of(predictor)
-        rough = Gauge(predictor, known, memory=memory, base=base, say=sink.say)
+        rough = Gauge(predictor, known, memory=memory, base=base, count=len(found), say=sink.say)
         estimates = rough.estimates(found, most=_SAMPLE)
     if known is not None and found:
         sink.say(estimates.headline())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from osler.cache import cache_folder
 
-__all__ = ["digest_of", "discard", "fetch", "key_of", "keep"]
+__all__ = ["digest_of", "discard", "fetch", "keep", "key_of"]
 
 _SUFFIX = ".blob"
 _DIGEST_BYTES = 32

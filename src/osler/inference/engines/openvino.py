@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -294,7 +295,7 @@ def _copy_of(request: Any) -> Array:
 def _parts(count: int, most: int) -> list[slice]:
     """``count`` samples in at most ``most`` parts that differ by one at most."""
     ends = [count * n // most for n in range(most + 1)]
-    return [slice(first, end) for first, end in zip(ends, ends[1:], strict=False) if end > first]
+    return [slice(first, end) for first, end in itertools.pairwise(ends) if end > first]
 
 
 def _cores() -> int:

@@ -17,8 +17,6 @@ __all__ = ["ConvBlock", "InstanceNorm", "Network", "ResidualBlock", "Steps", "co
 Steps = tuple[int, ...] | int
 """A kernel or a stride: one number for all axes, or one per axis."""
 
-_WIDE = 16  # channels from which batch normalisation is quick
-
 
 class Network(nn.Module, ABC):
     """The story: built from a ``Plan``, trained by a method, traced once for export.
@@ -73,8 +71,7 @@ class InstanceNorm(nn.Module):
     """Instance normalisation (Ulyanov et al. 2016) with learnt scale and shift, for 2D and 3D.
 
     While training on a CPU each sample goes through batch normalisation by itself, which is the same arithmetic but
-    keeps channels last: torch's own copies there and back, which cost a third of a step. With few channels the copies
-    are the cheaper way: batch normalisation works on as many channels at once as a register holds.
+    keeps channels last: torch's own copies there and back, which cost a third of a step.
     """
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
@@ -85,9 +82,9 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, features, *spatial) to the same shape."""
-        if self.training and x.device.type == "cpu" and x.shape[1] >= _WIDE:
-            # split, not slices: the gradient of a slice is a whole batch of zeros for each sample
-            samples = x.split(1)
+        if self.training and x.device.type == "cpu":
+            # chunks, not slices: the gradient of a slice is a whole batch of zeros for each sample
+            samples = x.chunk(len(x))
             return torch.cat(
                 [functional.batch_norm(s, None, None, self.weight, self.bias, True, 0.0, self.eps) for s in samples]
             )

@@ -32,7 +32,7 @@ from osler.studies.volume import ImageLike, alike, as_image
 from osler.workflows.finished import Journal, SourceDigests
 from osler.workflows.predictions import PredictedStudy
 
-__all__ = ["PredictionRun", "read_channels"]
+__all__ = ["PredictionRun", "open_channels", "read_channels"]
 
 _MOST_WRITERS = 4
 _WAITING = 8  # studies per thread that may wait to be written
@@ -124,7 +124,7 @@ class PredictionRun:
         if self._check is not None:
             self._check(study)
         self._sources[study.name] = self._digests.of(study)
-        return read_channels(study, self._predictor.plan)
+        return open_channels(study, self._predictor.plan)
 
     def _finish(self, answer: Answer[Found]) -> PredictedStudy:
         """Decode, draw and write one study; the journal is told last."""
@@ -184,7 +184,12 @@ class PredictionRun:
         self._most = most
 
 
-def read_channels(found: Found, plan: Plan) -> list[ImageLike]:
+def read_channels(found: Found, plan: Plan) -> list[Image]:
+    """A study's images in the order of the plan's channels, whole in memory; as ``open_channels`` otherwise."""
+    return [as_image(image) for image in open_channels(found, plan)]
+
+
+def open_channels(found: Found, plan: Plan) -> list[ImageLike]:
     """A study's images in the order of the plan's channels, to be read plane by plane where they can be.
 
     Channels are matched by name; where the names differ (files numbered ``_0000``, ``_0001``), by order.

@@ -90,6 +90,7 @@ def blend(
                 ring = _Ring(found.shape[1], layout, executor)
             for corner, values in zip(corners, found, strict=True):
                 ring.add(start, corner, values)
+            del found, values  # before the next answers, which are as large
         if ring is None:
             return
         following = layout.layers[number + 1] if number + 1 < len(layout.layers) else layout.padded[layout.axis]

@@ -16,6 +16,7 @@ from osler.inference.engines.openvino import OpenVinoEngine
 from osler.inference.need import Header, need_of
 from osler.inference.predictor import Predictor
 from osler.progress import Silent
+from osler.studies.discovery import find_studies
 from osler.workflows.estimate import Gauge
 from osler.workflows.predict import estimate, predict
 from osler.workflows.sizes import format_size, parse_size
@@ -82,6 +83,16 @@ def test_what_is_held_grows_with_the_plane_and_hardly_with_the_number_of_planes(
     )
     assert many - few == 4 * 256 * 256 * 300  # the image and its mask
     assert wide > 2.5 * few
+
+
+def test_of_what_is_read_plane_by_plane_nothing_that_is_held_grows_with_the_planes(segmenter, tmp_path):
+    few, many = (
+        need_of(Header((256, 256, planes), np.eye(4), 2, by_plane=True), segmenter.plan, blended=2)
+        for planes in (100, 400)
+    )
+    assert (few.held, few.waits) == (many.held, many.waits)
+    (plain,) = find_studies([_volume(tmp_path / "a.nii.gz", (20, 20, 20))])
+    assert plain.by_plane
 
 
 def test_an_estimate_writes_nothing_and_is_told_for_people_and_machines(segmenter, tmp_path, capsys):

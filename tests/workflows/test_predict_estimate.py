@@ -156,18 +156,16 @@ def test_batches_become_as_small_as_memory_asks_for(segmenter, tmp_path):
         roomy = Gauge(predictor, constants, memory=4 * 10**9, base=10**8)
         roomy.check(_found(path))
         assert predictor.most_at_once is None
-        tight = Gauge(predictor, constants, memory=10**9, base=10**8, say=told.say)
+        tight = Gauge(predictor, constants, memory=9 * 10**8, base=10**8, say=told.say)
         (study,) = tight.estimates([_found(path)]).studies
         assert study.batch == 4
         assert study.seconds == pytest.approx(study.windows * 0.1 + 64**3 * constants.rest_voxel_s, abs=0.1)
         tight.check(_found(path))
         assert predictor.most_at_once == 4
-        assert told.lines == ["memory is scarce (1.0 GB): from a on, at most 4 at once go through the network"]
+        assert told.lines == ["memory is scarce (900 MB): from a on, at most 4 at once go through the network"]
 
 
 def _found(path):
-    from osler.studies.discovery import find_studies
-
     return find_studies([path])[0]
 
 

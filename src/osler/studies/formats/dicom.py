@@ -89,6 +89,7 @@ def read_grid(path: Path, key: str | None = None) -> tuple[tuple[int, ...], Arra
     header = next(iter(image.headers.values()))
     if image.stack is None:
         return (int(header.get("Columns") or 0), int(header.get("Rows") or 0)), None
+    _check_stack(image, path)
     slices = list(image.stack.slices)
     rows, columns = slices[0].shape
     if len(slices) == 1:
@@ -214,6 +215,12 @@ def _check_series(found: DicomIndex, images: Sequence[DicomImage], path: Path) -
             raise GeometryError(f"{path}: {series.problem}", remedy="export it again, or remove what is no slice")
 
 
+def _check_stack(image: DicomImage, path: Path) -> None:
+    if image.stack and image.stack.problem:
+        which = f"{image.label} cannot be read as one volume: " if image.label else ""
+        raise GeometryError(f"{path}: {which}{image.stack.problem}", remedy="repair the headers, or export it again")
+
+
 def _read_picture(image: DicomImage) -> Image:
     file = image.files[0]
     data, values = frames.read_frames(file)
@@ -253,11 +260,7 @@ def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
 
 def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
     notes = list(image.notes)
-    if image.stack and image.stack.problem:
-        raise GeometryError(
-            f"{path}: {image.label} is incomplete: {image.stack.problem} of its series",
-            remedy="export the series again",
-        )
+    _check_stack(image, path)
     if len(slices) == 1:
         ordered, affine = slices, slice_affine(slices[0])
     else:

@@ -24,9 +24,7 @@ def found(modalities: list[str], shapes: list[int] | None = None) -> tuple[Datas
         shape, spacing = (8,) * dimensions, (1.0,) * dimensions
         facts.append(CaseFacts(f"c{n}", shape, spacing, "", True, modality, "", "dicom", False))
         records.append(Record(name=f"c{n}", images={"image": ImageRef(path=f"c{n}")}, target=n % 2, patient=f"P{n}"))
-    dataset = Dataset(
-        Manifest(name="d", root=Path("/nowhere"), layout="test", labels=CLASSES, records=tuple(records))
-    )
+    dataset = Dataset(Manifest(name="d", root=Path("/nowhere"), layout="test", labels=CLASSES, records=tuple(records)))
     return dataset, {problem.code: problem for problem in check(Evidence(dataset, facts))}
 
 

@@ -63,7 +63,7 @@ class CaseFacts:
     """``shape`` and ``spacing`` are in the working orientation: RAS for volumes in millimetres, else as they come.
 
     ``digest`` is the same for the same pixels, whatever the file. ``extents`` are by file value. ``notes`` are those of
-    the reader (``Image.notes``).
+    the reader (``Image.notes``), of the mask too.
     """
 
     name: str
@@ -127,7 +127,7 @@ def look(
         extents={} if mask is None else _extents(mask, order),
         samples=_samples(case, mask, min(_SAMPLED, _SAMPLED_IN_ALL // intensities)) if intensities and usable else {},
         thumbnail=_thumbnail(first, order, flips) if intensities and usable else None,
-        notes=notes_of(case.study.images.values()),
+        notes=notes_of([*case.study.images.values(), *([case.mask] if case.mask else [])]),
         observation=observe(case) if inspecting and whole else None,
     )
 

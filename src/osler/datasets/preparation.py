@@ -18,6 +18,7 @@ from osler.datasets.labels import LabelSet
 from osler.datasets.modality import check_modality
 from osler.datasets.overshoot import overshoot_bounds
 from osler.datasets.plan import NormalisationPlan, Plan
+from osler.datasets.reordered import covers_the_same
 from osler.datasets.restoration import restore, restore_labels
 from osler.datasets.trace import Trace, trace_of
 from osler.errors import GridMismatch, PlanError, Unsuitable
@@ -126,7 +127,9 @@ def grid_difference(one: Image, other: Image) -> str:
 
     Affines are compared only where both are in millimetres.
     """
-    return _difference(one.shape, one.affine, one.spacing_known, other)
+    difference = _difference(one.shape, one.affine, one.spacing_known, other)
+    stored = covers_the_same(other, one) if difference else ""
+    return f"{difference}; {stored}" if stored else difference
 
 
 def check_images(images: Sequence[Image], plan: Plan) -> None:

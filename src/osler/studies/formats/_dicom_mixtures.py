@@ -73,7 +73,9 @@ def contradiction(grids: Sequence[Sequence[Slice]]) -> str:
     strays = [one for grid in grids[1:] for one in grid]
     differing = {
         "orientations": any(np.abs(one.directions - first.directions).max() > _TOLERANCE for one in strays),
-        "pixel spacings": any(np.abs(np.log(np.divide(one.spacing, first.spacing))).max() > _TOLERANCE for one in strays),
+        "pixel spacings": any(
+            np.abs(np.log(np.divide(one.spacing, first.spacing))).max() > _TOLERANCE for one in strays
+        ),
         "matrices": any(one.shape != first.shape for one in strays),
     }
     files = list(dict.fromkeys(one.path.name for one in strays))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Picture
@@ -87,6 +88,26 @@ def test_a_damaged_file_is_listed_with_its_reason(classes, tmp_path):
     found = problem(inspect(dataset), "cannot be read")
     assert (found.severity, found.cases) == ("error", ("p3",))
     assert "p3.png" in found.details["p3"]
+
+
+def test_files_of_several_pages_frames_or_volumes_say_how_to_name_one(tmp_path):
+    pages = [Picture.fromarray(picture(n)) for n in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "film.gif", save_all=True, append_images=pages[1:])
+    found = problem(inspect(tmp_path), "several images (pages, frames, levels)")
+    assert (sorted(found.cases), found.code) == (["film", "stack"], "unsuitable")
+    assert "stack.tif#index=0" in found.remedy
+
+
+def test_volumes_in_time_are_no_colours(tmp_path):
+    file = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(9, 8, 7, 3)).astype(np.float32), np.eye(4))
+    file.header.set_zooms((1, 1, 1, 2))
+    file.header.set_xyzt_units("mm", "sec")
+    nibabel.save(file, tmp_path / "four.nii.gz")
+    result = inspect(tmp_path)
+    found = problem(result, "neither grey nor RGB")
+    assert "3 volumes in time, 2 s apart" in found.details["four"]
+    assert "colour" not in "\n".join(result.summary())
 
 
 def test_blank_pictures_are_found(classes):

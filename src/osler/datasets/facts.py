@@ -150,7 +150,9 @@ def _channel_faults(case: Case, channels: tuple[str, ...]) -> list[Fault]:
             faults.append(Fault("not finite", f"{name} holds values that are NaN or infinite"))
         elif lowest == highest:
             faults.append(Fault("blank", f"every value of {name} is {lowest:g}"))
-        if image.array.shape[0] not in (1, 3):
+        if image.volumes:
+            faults.append(Fault("channels", f"{name} is a file of {image.volumes}, of which none is named"))
+        elif image.array.shape[0] not in (1, 3):
             faults.append(Fault("channels", f"{name} has {image.array.shape[0]} channels, neither 1 nor 3"))
         difference = grid_difference(case.study.image, image)
         if difference:

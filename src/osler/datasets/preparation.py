@@ -162,6 +162,11 @@ def _check_image(image: Image, plan: Plan, name: str) -> None:
             f"channel {name} is {image.dimensions}D with shape {image.shape}, the plan is for {plan.dimensions}D",
             remedy=f"give {plan.dimensions}D images",
         )
+    if image.volumes:
+        raise Unsuitable(
+            f"channel {name} is a file of {image.volumes}, and a study has one",
+            remedy="name the one that is meant, as perfusion.nii.gz#index=0 in a manifest, or save it as a file",
+        )
     check_modality(image, plan, name)
     known = plan.grid.spacing_known
     if plan.grid.resize == "spacing" and known is not None and known != image.spacing_known:

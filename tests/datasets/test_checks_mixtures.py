@@ -51,6 +51,16 @@ def test_one_modality_that_few_cases_state_is_no_problem() -> None:
     assert "modality" not in found(["US", "", "", "", ""])[1]
 
 
+def test_slices_without_a_place_are_named_as_the_reason_for_other_dimensions() -> None:
+    dataset, _ = found(["CT"] * 8)
+    facts = [CaseFacts(f"c{n}", (8, 8, 8), (1.0,) * 3, "", True, "CT", "", "dicom", False) for n in range(7)]
+    note = "ImagePositionPatient or ImageOrientationPatient is missing: the slice has no place"
+    facts.append(CaseFacts("c7", (8, 8), (1.0,) * 2, "", True, "CT", "", "dicom", False, notes=(note,)))
+    [problem] = [one for one in check(Evidence(dataset, facts)) if one.code == "dimensions"]
+    assert "do not say where they lie" in problem.what
+    assert problem.details == {"c7": note}
+
+
 def test_cases_of_other_dimensions_are_left_out_only_where_they_are_few() -> None:
     assert found(["CT"] * 8, [3] * 7 + [2])[1]["dimensions"].leave_out == ("c7",)
     assert found(["CT"] * 4, [3, 3, 2, 2])[1]["dimensions"].leave_out == ()

@@ -173,6 +173,15 @@ def test_parallel_stacks_of_two_spacings_at_other_places_are_two_images(tmp_path
     assert [image.stack.problem for image in index_folder(folder).images if image.stack] == ["", ""]
 
 
+def test_slices_without_a_position_say_why_they_are_pictures(tmp_path: Path) -> None:
+    for number in range(3):
+        save(make_slice(np.full((4, 6), number, np.int16), None), tmp_path / f"{number}.dcm")
+    said = [image.notes[-1] for image in index_folder(tmp_path).images]
+    assert len(said) == 3
+    assert all("ImagePositionPatient" in note and "the 3 slices of the series cannot be" in note for note in said)
+    assert "the slice has no place in the patient" in read_image(tmp_path / "1.dcm").notes[0]
+
+
 def test_spacing_that_drifts_is_refused(tmp_path: Path) -> None:
     places = np.cumsum(np.linspace(5, 5.2, 40))  # no gap is 5 % off the median, and the last slice is 2 mm off
     with pytest.raises(GeometryError, match="do not lie on one line"):

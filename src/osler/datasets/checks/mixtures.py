@@ -15,6 +15,8 @@ __all__ = ["check", "count_labels"]
 
 _FEW = 10
 """Cases of a class below which nothing can be said about how well it is recognised."""
+_NO_PLACE = "ImagePositionPatient"
+"""In the notes of a DICOM slice that does not say where it lies."""
 _CLEARLY = 0.75
 """Share of the cases that must have something in common before the others are said to lack it."""
 
@@ -51,7 +53,10 @@ def _kinds(evidence: Evidence) -> list[Problem]:
         clear = len(odd) <= (1 - _CLEARLY) * len(facts)  # a run uses those of the usual kind only
         gone = odd if clear else ()
         what = f"not {usual}D as the others" if clear else f"not {usual}D as most others"
-        problems.append(problem_of("dimensions", "error", what, odd, remedy, leave_out=gone))
+        why = {f.name: note for f in facts if f.name in odd for note in f.notes if _NO_PLACE in note}
+        if len(why) == len(odd):
+            what, remedy = f"{what}: their slices do not say where they lie", "export them with their whole header"
+        problems.append(problem_of("dimensions", "error", what, odd, remedy, details=why, leave_out=gone))
     pixels = [fact.name for fact in facts if not fact.spacing_known]
     if 0 < len(pixels) < len(facts):
         what, remedy = "no spacing while others have one", "export them with their header"

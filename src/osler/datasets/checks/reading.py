@@ -15,6 +15,11 @@ _ERRORS: dict[str, tuple[Code, str, str]] = {
         "slices that form no volume, or a place that is not given",
         "export the whole series",
     ),
+    "contradiction": (
+        "geometry",
+        "series that mix orientations, pixel spacings or matrices",
+        "repair the headers of the slices that differ, or export the series again",
+    ),
     "Unsuitable": ("unsuitable", "files that hold something else than is needed here", "take them out or convert them"),
     "NoneChosen": (
         "unsuitable",
@@ -74,6 +79,8 @@ def _unreadable(evidence: Evidence) -> list[Problem]:
 
 def _kind(evidence: Evidence, name: str) -> str:
     kind = evidence.kinds.get(name, "")
+    if kind == "GeometryError" and " in one series: " in evidence.unreadable[name]:
+        return "contradiction"
     kind = "NoneChosen" if kind == "UsageError" else kind  # of a file of many images, none of which was named
     return kind if kind in _ERRORS else ""
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image as Picture
 
 from osler.datasets.dataset import Dataset
+from osler.datasets.inspection import size_words, spacing_words
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.errors import DatasetError, OutputExists, PathNotFound, UnknownLayout, UsageError
@@ -108,6 +109,21 @@ def test_volumes_in_time_are_no_colours(tmp_path):
     found = problem(result, "neither grey nor RGB")
     assert "3 volumes in time, 2 s apart" in found.details["four"]
     assert "colour" not in "\n".join(result.summary())
+
+
+def test_spacing_is_that_of_the_files_that_say_it_and_sizes_are_whole(tmp_path):
+    for n in range(4):
+        Picture.fromarray(picture(n, (24, 20 + n % 2))).save(tmp_path / f"p{n}.png")
+    found = inspect(tmp_path)
+    assert size_words(found.fingerprint) == "20×24 (20×24 to 21×24) pixels"
+    assert spacing_words(found.fingerprint, found.studies) == ""
+    said = {0: (0.5, 0.5), 3: (0.7, 0.7)}
+    rows = [
+        row.model_copy(update={"spacing": said[n], "spacing_known": True} if n in said else {})
+        for n, row in enumerate(found.studies)
+    ]
+    words = "0.6×0.6 (0.5×0.5 to 0.7×0.7) mm in 2 of 4 cases, not known in the others"
+    assert spacing_words(found.fingerprint, rows) == words
 
 
 def test_blank_pictures_are_found(classes):

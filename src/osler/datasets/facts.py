@@ -116,7 +116,7 @@ def look(
         name=record.name,
         shape=tuple(first.shape[a] for a in order),
         spacing=tuple(first.spacing[a] for a in order),
-        codes=axis_codes(first.affine) if first.dimensions == 3 and first.spacing_known else "",
+        codes=axis_codes(first.affine)[: first.dimensions] if _placed(first) else "",
         spacing_known=first.spacing_known,
         modality=first.modality,
         units=first.units,
@@ -130,6 +130,11 @@ def look(
         notes=notes_of([*case.study.images.values(), *([case.mask] if case.mask else [])]),
         observation=observe(case) if inspecting and whole else None,
     )
+
+
+def _placed(image: Image) -> bool:
+    """Whether the axes have names: of a volume in millimetres, and of a picture whose header says where they run."""
+    return image.spacing_known and (image.dimensions == 3 or image.orientation_known)
 
 
 def _orientation(image: Image) -> tuple[tuple[int, ...], tuple[bool, ...]]:

@@ -29,7 +29,7 @@ from osler.studies.formats._dicom_geometry import Slice, arrange, slice_affine
 from osler.studies.formats._dicom_header import SUFFIXES, is_dicom, read_dataset, read_header
 from osler.studies.formats._dicom_pictures import picture_geometry
 from osler.studies.formats._dicom_suv import SUV_UNIT, suv_factor
-from osler.studies.formats._dicom_values import curve_of, number, rescale, units_of, window_of_file
+from osler.studies.formats._dicom_values import curve_of, number, padding_note, rescale, units_of, window_of_file
 from osler.studies.formats.base import as_labels, reading
 from osler.studies.formats.dicom_index import DicomImage, DicomIndex, index_files, index_folder
 from osler.studies.geometry import Array
@@ -283,6 +283,8 @@ def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], no
     if data.get("Modality") == "PT" and values.ndim == 3:
         values, units, note = _uptake(data, values, slices, units)
         notes = (*notes, note)
+    elif values.ndim == 3 and (padding := padding_note(data, values)):
+        notes = (*notes, padding)
     array = np.transpose(values if values.ndim == 4 else values[..., None])  # (C, columns, rows, slices)
     uids: dict[str, str | tuple[str, ...]] = {
         keyword: str(data.get(keyword, "") or "")

@@ -110,7 +110,7 @@ def test_a_last_repetition_that_was_cut_short_does_not_spoil_the_others(tmp_path
     folder = _repeated(tmp_path / "series", [{"TemporalPositionIdentifier": n} for n in (1, 2)])
     (folder / "1-1.dcm").unlink()
     assert read_image(folder, key="time1").array.shape == (1, 6, 4, 3)
-    with pytest.raises(GeometryError, match="time2 .*: it has slices at 2 of the 3 places"):
+    with pytest.raises(GeometryError, match=r"time2 .*: it has slices at 2 of the 3 places"):
         read_image(folder, key="time2")  # two slices alone would pass for a volume of twice the spacing
 
 

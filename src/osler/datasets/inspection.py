@@ -23,8 +23,8 @@ from osler.datasets.problems import Duplicates, QualityReport
 
 __all__ = [
     "BUDGET_S",
-    "MOST_ROWS",
     "INSPECTION_VERSION",
+    "MOST_ROWS",
     "SCREEN",
     "CleaningReport",
     "Inspection",

@@ -98,8 +98,8 @@ def _unjudged(found: _Found) -> list[Problem]:
         return []
     listed = ", ".join(f"{name} ({count})" for name, count in few.items())
     what = (
-        f"too few masks show {listed} to tell unusual ones: sizes are compared from {FEWEST} masks on, and what touches "
-        f"the border of the image from {_FEW}"
+        f"too few masks show {listed} to tell unusual ones: sizes are compared from {FEWEST} masks on, and what "
+        f"touches the border of the image from {_FEW}"
     )
     return [Problem(code="few-cases", severity="note", what=what, remedy="look at each mask yourself")]
 

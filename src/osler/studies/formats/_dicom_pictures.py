@@ -68,8 +68,8 @@ def _aspect(data: Any) -> str:
     if down == along or min(down, along) <= 0:
         return ""
     return (
-        f"its pixels are {down / along:.3g} times as high as wide (PixelAspectRatio), and it is read and shown as if they"
-        " were square"
+        f"its pixels are {down / along:.3g} times as high as wide (PixelAspectRatio), and it is read and shown as if"
+        " they were square"
     )
 
 

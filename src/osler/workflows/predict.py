@@ -151,7 +151,7 @@ def predict(
         output: where ``<study>/findings.json``, the mask, ``overlay.png`` and ``summary.csv`` go; None writes nothing.
         force: overwrite results of the same names.
         engine: a name on the list of engines.
-        precision: None takes float32, or bf16 where training checked that it answers the same.
+        precision: None takes the fastest that the processor offers and the model's parity record allows.
         mirror: average over mirrored copies too.
         every_window: run the network also on windows that hold one value only, as the air around a patient does.
         threads: 0 lets the engine decide.
@@ -173,6 +173,8 @@ def predict(
     predictor = Predictor(
         model, engine=engine, precision=precision, mirror=mirror, every_window=every_window, threads=threads
     )
+    if predictor.choice.note and progress is not None:
+        progress.say(predictor.choice.note)
     with predictor, output_folder(place):
         done = _predict_all(predictor, found, place, progress or Silent(), cancel)
     return Predictions(done, unreached=[study.name for study in found[len(done) :]], output=place)

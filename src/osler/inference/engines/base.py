@@ -11,7 +11,7 @@ from osler.studies.geometry import Array
 
 __all__ = ["Engine", "Output", "Precision"]
 
-Precision = Literal["float32", "bf16", "auto"]
+Precision = Literal["float32", "bf16", "int8", "auto"]
 Output = Literal["logits", "features"]
 
 
@@ -34,7 +34,8 @@ class Engine(ABC):
 
         Args:
             graph: the file in the model folder (``.xml`` OpenVINO, ``.onnx``, ``.safetensors``).
-            precision: "float32" is exact; "bf16" asks for it; "auto" leaves it to the processor.
+            precision: "float32" is exact; "bf16" asks for it; "int8" is for a quantised graph, the rest of which runs
+                as the processor does it best; "auto" leaves everything to the processor.
             threads: 0 lets the engine decide.
             output: the only one that is computed.
 

@@ -41,10 +41,10 @@ class OpenVinoEngine(Engine):
         """Read and compile ``graph``; see ``Engine.load``."""
         import openvino
 
-        self._settings = {**_HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+        self._core = openvino.Core()
+        self._settings = {**_hints(self._core, precision), "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        self._core = openvino.Core()
         try:
             self._network = self._core.read_model(str(graph))
             _keep_output(self._network, output)
@@ -91,6 +91,13 @@ class OpenVinoEngine(Engine):
             return
         self._network.reshape(shapes)
         self._compile()
+
+
+def _hints(core: Any, precision: Precision) -> dict[str, str]:
+    """What stays in float in a quantised graph is bf16 where the processor has it, and never another half precision."""
+    if precision == "int8":
+        return _HINTS["bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"]
+    return _HINTS[precision]
 
 
 def _keep_output(network: Any, output: Output) -> None:

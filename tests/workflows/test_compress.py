@@ -98,9 +98,10 @@ def test_int8_answers_as_float32_within_the_limits(quantised: Model, segmenter: 
     for number, member in enumerate(quantised.info.members):
         graph = quantised.graph(number, INT8_SUFFIX)
         assert "FakeQuantize" in graph.read_text()
-        assert graph.with_suffix(".bin").stat().st_size < 0.5 * (quantised.path / member.graphs[".xml"]).with_suffix(
-            ".bin"
-        ).stat().st_size
+        assert (
+            graph.with_suffix(".bin").stat().st_size
+            < 0.5 * (quantised.path / member.graphs[".xml"]).with_suffix(".bin").stat().st_size
+        )
 
 
 def test_int8_runs_in_prediction(quantised: Model, masks: Path) -> None:
@@ -237,7 +238,7 @@ def _copy(model: Model, folder: Path) -> Model:
 
 def test_foreign_data_are_refused(segmenter: Model, tmp_path: Path) -> None:
     foreign = write_masks(tmp_path / "foreign", seed=9)
-    with pytest.raises(TooFew, match="none of the 24 cases .* calibrated on"):
+    with pytest.raises(TooFew, match=r"none of the 24 cases .* calibrated on"):
         compress(segmenter, foreign, output=tmp_path / "new", int8=True)
 
 

@@ -17,7 +17,9 @@ def compress(
     model: ModelFolder,
     data: Data,
     output: Output,
-    int8: Annotated[bool, typer.Option("--int8", help="8-bit graphs; bf16 or float32 where that would cost too much.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit graphs; bf16 or float32 where that would cost too much.")
+    ] = False,
     prune: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Take this share of each level's filters away, as 0.5, and train on."),

@@ -1,8 +1,9 @@
 """Which arithmetic a prediction runs in: the fastest that the processor offers and the model's parity record allows.
 
-What is asked for by name is not swapped for something else: a form that was found to lose too much, or that this machine
-or engine cannot run, is refused with the reason. One that was never compared with float32 is run, because nothing is
-known against it and who asked for it may be about to compare it; the note says so, and it is never chosen by itself.
+What is asked for by name is not swapped for something else: a form that was found to lose too much, or that this
+machine or engine cannot run, is refused with the reason. One that was never compared with float32 is run, because
+nothing is known against it and who asked for it may be about to compare it; the note says so, and it is never chosen by
+itself.
 """
 
 from __future__ import annotations

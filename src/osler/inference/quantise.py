@@ -1,8 +1,8 @@
 """INT8 graphs by NNCF's post-training quantisation with accuracy control, on the OpenVINO graph. No torch.
 
-Weights become symmetric and activations asymmetric 8-bit integers (NNCF's preset "mixed": leaky ReLUs are not symmetric).
-Where that costs too much on the calibration cases, NNCF puts back into float, one after another, the operations that
-cost the most. Whether the result may be run is decided afterwards, by ``inference.parity``.
+Weights become symmetric and activations asymmetric 8-bit integers (NNCF's preset "mixed": leaky ReLUs are not
+symmetric). Where that costs too much on the calibration cases, NNCF puts back into float, one after another, the
+operations that cost the most. Whether the result may be run is decided afterwards, by ``inference.parity``.
 """
 
 from __future__ import annotations

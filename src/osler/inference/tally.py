@@ -1,4 +1,4 @@
-"""What compiled forms of a model score on labelled cases, counted case by case; no output is kept that is not needed."""
+"""What compiled forms of a model score on labelled cases, counted case by case; no mask is kept."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ class _Masks(Tally):
 
     def scores(self) -> Scores:
         defined = [value for value in self._dice if not math.isnan(value)]
-        return Scores(
-            dice=float(np.mean(defined)) if defined else None, ece=_number_or_none(self._calibration.value())
-        )
+        return Scores(dice=float(np.mean(defined)) if defined else None, ece=_number_or_none(self._calibration.value()))
 
     def same_labels(self) -> float:
         return self._same / self._foreground if self._foreground else 1.0

@@ -1,9 +1,9 @@
 """``ParityRecord``: how each compiled form of a model answers beside its float32 reference, and which may be run.
 
-``parity.json`` of a model folder. Every form of the graphs (float32, bf16, int8) was run on the cases that the model was
-calibrated on, which its training did not learn from, and so was the reference: the model's own float32 graphs or, of a
-model that was pruned or distilled, those of its parent. A form that loses more than ``LIMITS`` is not run, and an INT8
-graph that loses more is not even in the folder.
+``parity.json`` of a model folder. Every form of the graphs (float32, bf16, int8) was run on the cases that the model
+was calibrated on, which its training did not learn from, and so was the reference: the model's own float32 graphs or,
+of a model that was pruned or distilled, those of its parent. A form that loses more than ``LIMITS`` is not run, and an
+INT8 graph that loses more is not even in the folder.
 """
 
 from __future__ import annotations

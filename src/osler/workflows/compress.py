@@ -52,7 +52,9 @@ class Compressed:
         if self.model is None:
             return [*lines, "nothing was written"]
         before, after = self.parameters
-        lines.append(f"parameters: {after:,} of {before:,}; graphs: {self.megabytes[1]:.2f} MB of {self.megabytes[0]:.2f}")
+        lines.append(
+            f"parameters: {after:,} of {before:,}; graphs: {self.megabytes[1]:.2f} MB of {self.megabytes[0]:.2f}"
+        )
         return [*lines, f"runs in: {self.parity.allowed()[0]} where the processor has it", f"model: {self.model.path}"]
 
     def record(self) -> dict[str, Any]:
@@ -179,7 +181,9 @@ def _check(wanted: Wanted, parent: Model) -> None:
     if wanted.device not in _DEVICES:
         raise Unknown(f"no device {wanted.device!r}", remedy=f"choose one of {', '.join(_DEVICES)}")
     if wanted.prune is not None and wanted.distil:
-        raise UsageError("both --prune and --distil were given, and each makes a new network", remedy="give one of them")
+        raise UsageError(
+            "both --prune and --distil were given, and each makes a new network", remedy="give one of them"
+        )
     if wanted.prune is not None and not 0 < wanted.prune < 1:
         raise UsageError(f"{wanted.prune:g} is no share of the filters", remedy="give a number between 0 and 1, as 0.5")
     if wanted.student and parent.plan.regions:

@@ -72,7 +72,7 @@ def parameters_of(model: Model) -> int:
     total = 0
     for number in range(len(model.info.members)):
         with safe_open(model.graph(number, ".safetensors"), framework="numpy") as file:
-            total += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118: no mapping
+            total += sum(prod(file.get_slice(name).get_shape()) for name in file.offset_keys())
     return total
 
 
@@ -186,9 +186,7 @@ class Making:
                 outcome, plan = distilled_student(self.parent, DISTILLED_SHARE, lesson, **shared)
                 fold = None
             _check_whole(outcome)
-            members.append(
-                export_member(outcome.network, plan, self.staging, number, steps=outcome.steps, fold=fold)
-            )
+            members.append(export_member(outcome.network, plan, self.staging, number, steps=outcome.steps, fold=fold))
             self._steps.append(outcome.steps)
         (self.staging / "plan.json").write_text(plan.model_dump_json(indent=1))
         return members

@@ -24,8 +24,8 @@ __all__ = ["KnownCases", "known_cases"]
 
 _STAGE = "looking for the cases that the model knows"
 _UNKNOWN_NOTE = (
-    "it is not recorded on which cases the model was trained: it may have learnt from those that its forms were compared "
-    "on, which flatters all of them alike"
+    "it is not recorded on which cases the model was trained: it may have learnt from those that its forms were "
+    "compared on, which flatters all of them alike"
 )
 
 
@@ -45,9 +45,7 @@ class KnownCases:
         return () if self.known else (_UNKNOWN_NOTE,)
 
 
-def known_cases(
-    model: Model, dataset: Dataset, *, seed: int, progress: Progress, cancel: CancelToken
-) -> KnownCases:
+def known_cases(model: Model, dataset: Dataset, *, seed: int, progress: Progress, cancel: CancelToken) -> KnownCases:
     """Find them.
 
     Args:
@@ -110,7 +108,7 @@ def _found(
 
 
 def _digest(dataset: Dataset, record: Record, salt: str) -> str:
-    """"" of a case that cannot be read: the model has not seen it."""
+    """ "" of a case that cannot be read: the model has not seen it."""
     try:
         return content_digest(dataset, record, salt)
     except (StudyError, PathNotFound):

@@ -120,7 +120,8 @@ def _pruned(network: Network, plan: Plan, wanted: dict[int, int]) -> nn.Module:
 
 
 def _all_logits(network: nn.Module, image: Tensor) -> list[Tensor]:
-    """Every output that has a layer of its own."""
+    """Every output that has a layer of its own: deeper heads answer in training, which torch-pruning ends."""
+    network.train()
     outputs: dict[str, Tensor] = network({"image": image})
     return [value for name, value in outputs.items() if name != "features"]
 
@@ -129,7 +130,7 @@ def _with_batch_norms(network: Network, dimensions: int) -> nn.Module:
     """A copy in which every normalisation is a batch normalisation of the same weights: torch-pruning knows these, and
     what is weighed and taken away does not depend on which it is."""
     kind: Any = nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d
-    copied = copy.deepcopy(network).cpu().float().train()  # in training, deeper heads answer too
+    copied = copy.deepcopy(network).cpu().float()
     for module in list(copied.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, InstanceNorm | nn.GroupNorm):

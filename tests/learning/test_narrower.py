@@ -33,17 +33,19 @@ def _plan(family: str, dimensions: int = 2, **changes: Any) -> Plan:
 
 
 def _kill_half(network: Network) -> None:
-    """Every second filter of each layer gives zero, so that nothing depends on it."""
+    """Every second filter of each layer gives zero, so that nothing depends on it; no head listens to it either, as
+    weight decay would have it."""
     with torch.no_grad():
         for name, module in network.named_modules():
             if "head" in name:
-                continue
-            if isinstance(module, CONVOLUTIONS):
+                if hasattr(module, "weight"):
+                    module.weight[:, 1::2] = 0
+            elif isinstance(module, CONVOLUTIONS):
                 axis = 1 if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d) else 0
                 module.weight.transpose(0, axis)[1::2] = 0
                 if module.bias is not None:
                     module.bias[1::2] = 0
-            if isinstance(module, InstanceNorm | nn.BatchNorm2d | nn.BatchNorm3d):
+            elif isinstance(module, InstanceNorm | nn.BatchNorm2d | nn.BatchNorm3d):
                 module.weight[1::2], module.bias[1::2] = 0, 0
 
 

@@ -158,7 +158,7 @@ def test_a_graph_made_worse_is_refused_and_nothing_is_written(
     assert result.refused == ("int8",)
     lines = result.summary()
     assert lines[-1] == "nothing was written"
-    assert any("not shipped: int8: it loses" in line and "more than 0.002" in line for line in lines)
+    assert any("not shipped: int8: it loses" in line and "more than 0.005" in line for line in lines), lines
     assert _left(tmp_path) == []
 
 

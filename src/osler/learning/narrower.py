@@ -128,7 +128,7 @@ def _all_logits(network: nn.Module, image: Tensor) -> list[Tensor]:
 
 def _with_batch_norms(network: Network, dimensions: int) -> nn.Module:
     """A copy in which every normalisation is a batch normalisation of the same weights: torch-pruning knows these, and
-    what is weighed and taken away does not depend on which it is."""
+    what is weighed and taken away does not depend on which it is. Those that were so before keep their statistics."""
     kind: Any = nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d
     copied = copy.deepcopy(network).cpu().float()
     for module in list(copied.modules()):
@@ -137,4 +137,6 @@ def _with_batch_norms(network: Network, dimensions: int) -> nn.Module:
                 norm = kind(len(child.weight))
                 norm.weight, norm.bias = child.weight, child.bias
                 setattr(module, name, norm)
+            elif isinstance(child, kind):
+                child.momentum = 0.0  # torch-pruning runs the network on zeros, which nothing is to be learnt from
     return copied

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from statistics import median
 
 import numpy as np
 
@@ -34,7 +33,7 @@ __all__ = ["MOST_CASES", "compare", "forms_of", "spread"]
 MOST_CASES = 48
 """Of masks, where each case costs a whole prediction in each form."""
 _TOGETHER = 32  # cases without masks that go through the network at once
-_ROUNDS = 7  # of timing
+_ROUNDS, _TIMED_S = 9, 0.5  # of timing: at least so many rounds, and about so long
 _STAGE = "comparing with float32"
 
 
@@ -175,7 +174,7 @@ def _case(dataset: Dataset, record: Record, predictor: Predictor, failed: dict[s
 
 
 def _patch_milliseconds(models: Mapping[str, Model], parent: Model | None, threads: int) -> dict[str, float]:
-    """Median time of one patch of noise through all members, the forms in turns; "reference" is the parent's."""
+    """Shortest time of one patch of noise through all members, the forms in turns; "reference" is the parent's."""
     if parent is not None:
         models = {**models, "reference": parent}
     plan = next(iter(models.values())).plan
@@ -183,13 +182,15 @@ def _patch_milliseconds(models: Mapping[str, Model], parent: Model | None, threa
     times: dict[str, list[float]] = {name: [] for name in models}
     with ExitStack() as stack:
         loaded = {name: _engines(name, model, threads, stack) for name, model in models.items()}
-        for _ in range(_ROUNDS + 1):
+        started, rounds = time.perf_counter(), 0
+        while rounds < _ROUNDS or time.perf_counter() - started < _TIMED_S:
+            rounds += 1
             for name, engines in loaded.items():
                 begun = time.perf_counter()
                 for engine in engines:
                     engine.run({"image": noise})
                 times[name].append(time.perf_counter() - begun)
-    return {name: 1000 * median(found[1:]) for name, found in times.items()}  # the first one warms up
+    return {name: 1000 * min(found) for name, found in times.items()}
 
 
 def _engines(name: str, model: Model, threads: int, stack: ExitStack) -> list[Engine]:

@@ -28,6 +28,7 @@ from osler.errors import ModelError
 from osler.extras import require
 from osler.inference.calibrate import encode, images_of
 from osler.inference.probabilities import sigmoid, softmax
+from osler.inference.windows import pad_to
 from osler.metrics.segmentation import dice
 from osler.models.folder import INT8_SUFFIX, Member, Model
 from osler.progress import CancelToken, Progress
@@ -176,7 +177,9 @@ def _scorer(plan: Plan) -> Callable[[Array, Array], float]:
 
 
 def _patches(array: Array, classes: Array, plan: Plan, count: int, random: np.random.Generator) -> list[Window]:
-    """The first around the structures, the others anywhere; ``array`` (C, \\*S) is at least as large as the patch."""
+    """The first around the structures, the others anywhere; a study that is smaller than the patch is padded, as it is
+    for prediction."""
+    array, classes = pad_to(array, plan.patch)[0], pad_to(classes[None], plan.patch)[0][0]
     places = np.argwhere(classes)
     middle = places.mean(axis=0) if len(places) else np.array(classes.shape) / 2
     free = np.array(classes.shape) - np.array(plan.patch)

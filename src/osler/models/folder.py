@@ -84,7 +84,8 @@ class DataSummary(_Frozen):
     ``seen`` and ``seen_patients`` are salted SHA-256 of the content of each training and calibration case and of each
     such patient's identifier, so that evaluation can leave out what the model has seen. ``calibrated`` are those of
     ``seen`` that were in a validation split, which compressing is judged on (of a cross-validation: in that of any
-    fold, so that members of other folds have learnt from them).
+    fold, so that members of other folds have learnt from them). ``held_out`` are, of a
+    cross-validation, those of the cases which the members of each fold have never seen, by the fold's number.
     """
 
     name: str
@@ -98,6 +99,7 @@ class DataSummary(_Frozen):
     seen: tuple[str, ...] = ()
     seen_patients: tuple[str, ...] = ()
     calibrated: tuple[str, ...] = ()
+    held_out: dict[int, tuple[str, ...]] = {}
 
 
 class ModelInfo(_Frozen):

@@ -56,7 +56,8 @@ class Form(_Frozen):
         scores: against the truth.
         loss: what is worse than the reference by that much; negative where it is better.
         faults: why it may not be run; empty when it may.
-        milliseconds: median time of one patch (a study, where it is taken whole) through all members.
+        milliseconds: shortest of many times of one patch (a study, where it is taken whole) through all members:
+            whatever else the machine does only makes it longer.
     """
 
     name: FormName
@@ -171,4 +172,5 @@ def judge(loss: Scores, limits: Scores = LIMITS) -> tuple[str, ...]:
 
 def _signed(lost: float, *, lower: bool) -> str:
     """What a score changed by; of those that are better lower, a loss is a rise."""
-    return f"{lost if lower else -lost:+.4f}"
+    changed = round(lost if lower else -lost, 4)
+    return f"{changed:+.4f}" if changed else "unchanged"

@@ -93,18 +93,19 @@ def _found(
 ) -> tuple[list[Record], list[Record]]:
     seen, calibrated = set(summary.seen), set(summary.calibrated)
     training: list[Record] = []
-    judged: list[Record] = []
+    judged: dict[str, Record] = {}  # by content: of copies one, and rather the one that is marked for validation
     progress.start(_STAGE, len(records), "cases")
     for record in records:
         cancel.raise_if_cancelled()
         digest = _digest(dataset, record, summary.salt)
         if digest in calibrated:
-            judged.append(record)
+            if digest not in judged or (record.split == "validation" != judged[digest].split):
+                judged[digest] = record
         elif digest in seen:
             training.append(record)
         progress.advance(_STAGE)
     progress.finish(_STAGE)
-    return training, judged
+    return training, list(judged.values())
 
 
 def _digest(dataset: Dataset, record: Record, salt: str) -> str:

@@ -23,6 +23,7 @@ from osler.progress import CancelToken, Progress
 __all__ = ["Lesson", "distilled_student", "pruned_student"]
 
 _MOST_VALIDATED = 40
+_GUESSED_STEPS = 1000  # until the clock has been looked at, which a run limited by time does after ten steps
 _CHECKPOINT_S = 1e9  # a student that was stopped is not gone on with
 
 
@@ -85,7 +86,8 @@ def _trained(
     progress: Progress,
     cancel: CancelToken,
 ) -> tuple[Outcome, Plan]:
-    changes = {"seed": lesson.seed, "steps": lesson.steps, "pace": (), "budget_s": lesson.deadline_s}
+    steps = lesson.steps if lesson.deadline_s is None else _GUESSED_STEPS
+    changes = {"seed": lesson.seed, "steps": steps, "pace": (), "budget_s": lesson.deadline_s}
     plan = plan.model_copy(update=changes)
     torch.manual_seed(plan.seed)
     task = make_task(plan)

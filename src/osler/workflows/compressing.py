@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -174,11 +173,10 @@ class Making:
         set_threads(self.wanted.threads)
         stores = self._stores()
         shared = {"progress": self._progress, "cancel": self._cancel}
-        begun = time.monotonic()
         count = len(self.parent.info.members) if self.wanted.prune is not None else 1
         members = []
         for number in range(count):
-            lesson = self._lesson(number, count, stores, time.monotonic() - begun)
+            lesson = self._lesson(number, count, stores)
             if self.wanted.prune is not None:
                 outcome, plan = pruned_student(self.parent, number, self.wanted.prune, lesson, **shared)
                 fold = self.parent.info.members[number].fold
@@ -191,17 +189,16 @@ class Making:
         (self.staging / "plan.json").write_text(plan.model_dump_json(indent=1))
         return members
 
-    def _lesson(self, number: int, count: int, stores: Sequence[PreparedStore], spent_s: float) -> Lesson:
+    def _lesson(self, number: int, count: int, stores: Sequence[PreparedStore]) -> Lesson:
         from osler.learning.students import Lesson
 
         wanted = self.wanted
-        left = None if wanted.budget_s is None else max(1.0, wanted.budget_s - spent_s) / (count - number)
         return Lesson(
             training=stores[0],
             validation=stores[1],
             folder=self._work / f"student{number}",
             steps=wanted.steps,
-            deadline_s=left,
+            deadline_s=None if wanted.budget_s is None else wanted.budget_s / count,  # equal shares: none starves
             seed=wanted.seed + number,
             device=wanted.device,
             stage="training the student" if count == 1 else f"training student {number + 1} of {count}",

@@ -122,7 +122,7 @@ class _Classes(Tally):
         if isinstance(target, tuple):
             return np.array([np.nan if value is None else value for value in target], float)
         if isinstance(target, int):
-            return (np.arange(labels) == target).astype(float)
+            return np.asarray(np.arange(labels) == target, float)
         raise Unsuitable(f"the answer {target!r} does not fit the task {self.plan.task}", remedy="check the labels")
 
     def scores(self) -> Scores:

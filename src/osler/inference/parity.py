@@ -92,7 +92,7 @@ def compare(
     used = len(chosen) - len(failed)
     if not used:
         raise TooFew("no case could be used to compare the forms on", remedy="run osler inspect on the data")
-    times = _patch_milliseconds({name: model for name in names}, parent, threads)
+    times = _patch_milliseconds(model, names, parent, threads)
     sink.finish(_STAGE)
     return ParityRecord(
         cases=used,
@@ -173,15 +173,17 @@ def _case(dataset: Dataset, record: Record, predictor: Predictor, failed: dict[s
         return None
 
 
-def _patch_milliseconds(models: Mapping[str, Model], parent: Model | None, threads: int) -> dict[str, float]:
+def _patch_milliseconds(
+    model: Model, names: Sequence[FormName], parent: Model | None, threads: int
+) -> dict[str, float]:
     """Shortest time of one patch of noise through all members, the forms in turns; "reference" is the parent's."""
-    if parent is not None:
-        models = {**models, "reference": parent}
-    plan = next(iter(models.values())).plan
+    plan = model.plan
     noise = np.random.default_rng(0).standard_normal((1, plan.inputs, *plan.patch), np.float32)
-    times: dict[str, list[float]] = {name: [] for name in models}
     with ExitStack() as stack:
-        loaded = {name: _engines(name, model, threads, stack) for name, model in models.items()}
+        loaded: dict[str, list[Engine]] = {name: _engines(name, model, threads, stack) for name in names}
+        if parent is not None:
+            loaded["reference"] = _engines("float32", parent, threads, stack)
+        times: dict[str, list[float]] = {name: [] for name in loaded}
         started, rounds = time.perf_counter(), 0
         while rounds < _ROUNDS or time.perf_counter() - started < _TIMED_S:
             rounds += 1
@@ -193,8 +195,7 @@ def _patch_milliseconds(models: Mapping[str, Model], parent: Model | None, threa
     return {name: 1000 * min(found) for name, found in times.items()}
 
 
-def _engines(name: str, model: Model, threads: int, stack: ExitStack) -> list[Engine]:
-    precision: FormName = "float32" if name == "reference" else name
+def _engines(precision: FormName, model: Model, threads: int, stack: ExitStack) -> list[Engine]:
     engines = []
     for number in range(len(model.info.members)):
         engine = make_engine()

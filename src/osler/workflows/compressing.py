@@ -172,16 +172,18 @@ class Making:
 
         set_threads(self.wanted.threads)
         stores = self._stores()
-        shared = {"progress": self._progress, "cancel": self._cancel}
+        sink, token = self._progress, self._cancel
         count = len(self.parent.info.members) if self.wanted.prune is not None else 1
         members = []
         for number in range(count):
             lesson = self._lesson(number, count, stores)
             if self.wanted.prune is not None:
-                outcome, plan = pruned_student(self.parent, number, self.wanted.prune, lesson, **shared)
+                outcome, plan = pruned_student(
+                    self.parent, number, self.wanted.prune, lesson, progress=sink, cancel=token
+                )
                 fold = self.parent.info.members[number].fold
             else:
-                outcome, plan = distilled_student(self.parent, DISTILLED_SHARE, lesson, **shared)
+                outcome, plan = distilled_student(self.parent, DISTILLED_SHARE, lesson, progress=sink, cancel=token)
                 fold = None
             _check_whole(outcome)
             members.append(export_member(outcome.network, plan, self.staging, number, steps=outcome.steps, fold=fold))

@@ -99,8 +99,8 @@ def open_inflated(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
-    """Exactly ``size`` bytes from a stream.
+def fill(file: BinaryIO, size: int, path: Path, *, before: int = 0, whole: int | None = None) -> bytearray:
+    """Exactly ``size`` bytes from a stream; ``before`` of the ``whole`` were read already.
 
     Raises:
         Unreadable: when it ends before.
@@ -111,7 +111,8 @@ def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
         count = file.readinto(view[done : done + 2**26])  # type: ignore[attr-defined]
         if not count:
             raise Unreadable(
-                f"{path} is cut off: {done:,} of {size:,} bytes of voxels are there", remedy="copy or export it again"
+                f"{path} is cut off: {before + done:,} of {whole or size:,} bytes of voxels are there",
+                remedy="copy or export it again",
             )
         done += count
     return buffer

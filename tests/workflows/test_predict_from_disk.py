@@ -259,5 +259,5 @@ def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path, suffix,
         predict(model, path, output=tmp_path / f"out{slices}", pictures=pictures)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]  # the voxels alone are eight times as many
+    assert peaks[1] < 1.4 * peaks[0]  # the voxels, and the rows of the resampling matrices, are eight times as many
     assert peaks[1] - peaks[0] < 0.2 * (480 - 60) * 96 * 96 * 2

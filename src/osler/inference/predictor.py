@@ -14,7 +14,7 @@ import numpy as np
 
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
-from osler.errors import ModelError, Unsuitable, UsageError
+from osler.errors import ModelError, UsageError
 from osler.inference.batches import Halving, Most, OncePerValue, flips_of, logits_in_flight, stacks_of
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
 from osler.inference.heads import narrow_heads
@@ -22,7 +22,7 @@ from osler.inference.labelled import Into, LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
 from osler.inference.mask_planes import MaskInMemory, fill, on_source, whole_planes
 from osler.inference.precision import choose_precision
-from osler.inference.probabilities import probabilities
+from osler.inference.probabilities import check_finite, probabilities
 from osler.inference.slabs import blend
 from osler.inference.stages import ahead
 from osler.inference.windows import sliding
@@ -129,6 +129,11 @@ class Predictor:
             self._pool.shutdown()
             self._pool = None
 
+    def reload(self) -> None:
+        """Free the graphs and read them again: those for sizes of batches that were only tried out take memory."""
+        self.close()
+        self.__enter__()
+
     def predict(self, prepared: Prepared) -> Array:
         """Calibrated probabilities of one study.
 
@@ -197,7 +202,7 @@ class Predictor:
                 return opened.enter_context(closing(ahead(_checked(layers, source))))
 
             for slab in blend(source, patch, run, inputs=reading, executor=self._pool, **settings):
-                _check_finite(slab.values)
+                check_finite(slab.values)
                 for _, classes in labeller.add(slab):
                     yield classes
 
@@ -302,7 +307,7 @@ class Predictor:
         """(B, C, \\*S) to logits (B, O) or (B, O, \\*S)."""
         total: Array | None = None
         for logits in self._passes(stack):
-            _check_finite(logits)
+            check_finite(logits)
             total = logits if total is None else np.add(total, logits, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
@@ -392,11 +397,3 @@ def _checked(layers: Generator[Array, None, None], source: SlabSource) -> Genera
     """The same; after the last the rest of the study is looked at, while the network is still at that."""
     yield from layers
     source.check()
-
-
-def _check_finite(values: Array) -> None:
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):  # either is NaN when any value is
-        raise Unsuitable(
-            "the network's answer to this study is not finite",
-            remedy="check the study's intensities against those of the training data",
-        )

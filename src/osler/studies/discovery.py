@@ -67,6 +67,11 @@ class Found:
         return open_volume(path, key=key) or read_image(path, key=key)
 
     @property
+    def by_plane(self) -> bool:
+        """Whether each image can be read plane by plane; errors as ``open``."""
+        return all(open_volume(path, key=self.keys.get(channel)) is not None for channel, path in self.paths.items())
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The paths without the names of their channels."""
         return tuple(self.paths.values())

@@ -58,6 +58,8 @@ def _opened(stored: StoredPlanes) -> Iterator[_FilePass]:
             file: BinaryIO = stack.enter_context(stored.data.open("rb"))
             file.seek(stored.start)
             if stored.compressed:
+                size = _bytes.count_bytes(stored.shape, stored.dtype)
+                _bytes.check_unfolding(file, stored.skip + size, stored.path, "gzip")
                 file = stack.enter_context(gzip.GzipFile(fileobj=file))  # type: ignore[assignment]
             _bytes.skip(file, stored.skip, stored.path)
         yield _FilePass(file, stored)

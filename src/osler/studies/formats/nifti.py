@@ -288,11 +288,12 @@ def _layout(header: Any, data: Path, path: Path) -> _Layout:
 
 def _stored(layout: _Layout, data: Path, path: Path) -> Array:
     """(I, J, K, T, V) as stored."""
-    with _bytes.open_inflated(data) as file:
-        _bytes.skip(file, layout.offset, path)
-        buffer = _bytes.fill(file, layout.size, path)
+    with data.open("rb") as file:
         if layout.compressed:
-            _bytes.drain(file, path)
+            buffer = _bytes.inflate(file, layout.size, path, "gzip", layout.offset)
+        else:
+            _bytes.skip(file, layout.offset, path)
+            buffer = _bytes.fill(file, layout.size, path)
     if layout.dtype.names is None:
         return _bytes.to_array(buffer, layout.dtype, layout.axes)
     return _colours(buffer, len(layout.dtype.names), layout.axes, path)

@@ -24,7 +24,12 @@ __all__ = [
 
 TaskName = Literal["classify", "multilabel", "ordinal", "regress", "segment"]
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="A folder, .npz or .csv of studies.", show_default=False)]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA", help="A folder of studies, or a .csv, .parquet, .npz or COCO .json.", show_default=False
+    ),
+]
 ModelFolder = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A folder that osler train wrote.", show_default=False)
 ]

@@ -7,9 +7,9 @@ from osler.datasets.preparation import Prepared, prepare
 from osler.errors import ModelError, Unknown, Unsuitable, UsageError
 from osler.inference.engines.openvino import OpenVinoEngine
 from osler.inference.labelled import as_labelled
-from osler.inference.predictor import Predictor, default_precision
+from osler.inference.predictor import Predictor
 from osler.inference.probabilities import probabilities, softmax
-from osler.inference.windows import sliding
+from osler.inference.windows import sliding, window_starts
 from osler.models.folder import Calibration
 from osler.studies.image import Image
 from tiny_models import make_model, make_plan, thresholds
@@ -126,12 +126,6 @@ def test_an_answer_that_is_not_finite_is_refused(segmenter):
         predictor.predict(spoilt)
 
 
-def test_float32_unless_training_checked_bf16(segmenter, tmp_path):
-    assert default_precision(segmenter) == "float32"
-    checked = make_model(tmp_path / "m", make_plan(), *thresholds(1.0, 2.0), lineage={"precision": "bf16"})
-    assert default_precision(checked) == "bf16"
-
-
 def test_a_changed_graph_is_refused(tmp_path):
     model = make_model(tmp_path / "m", make_plan(), *thresholds(1.0, 2.0))
     (tmp_path / "m" / "graphs" / "member0.bin").write_bytes(b"0")
@@ -196,3 +190,35 @@ def test_a_study_whose_answer_is_not_finite_is_refused_slab_by_slab(tmp_path):
     model = make_model(tmp_path / "m", make_plan(), weights, np.full_like(bias, np.inf))
     with pytest.raises(Unsuitable, match="not finite"):
         _labelled(model, _volume())
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_memory_that_runs_out_in_the_middle_of_a_volume_repeats_no_window(segmenter, monkeypatch, room):
+    image, runs = _volume((40, 40, 45)), []
+    _, expected = _labelled(segmenter, image, every_window=True, members=[0])
+    plain_run = OpenVinoEngine.run
+
+    def scarce(self, inputs):
+        windows = len(inputs["image"])
+        if windows > room and len(runs) > 1:
+            raise MemoryError
+        runs.append(windows)
+        return plain_run(self, inputs)
+
+    monkeypatch.setattr(OpenVinoEngine, "run", scarce)
+    with Predictor(segmenter, every_window=True, members=[0]) as predictor:
+        _, found = predictor.label([image])
+        assert predictor.most_at_once is not None
+        assert predictor.most_at_once <= room
+    np.testing.assert_array_equal(found.mask, expected.mask)
+    windows = np.prod([len(starts) for starts in window_starts((40, 40, 45), segmenter.plan.patch)])
+    assert sum(runs) == windows
+
+
+def test_a_volume_for_which_a_single_window_is_too_much_is_not_answered(segmenter, monkeypatch):
+    def none_left(self, inputs):
+        raise MemoryError
+
+    monkeypatch.setattr(OpenVinoEngine, "run", none_left)
+    with pytest.raises(MemoryError):
+        _labelled(segmenter, _volume())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial, reduce
-from itertools import chain, combinations
 from types import TracebackType
 from typing import Any
 
@@ -15,29 +14,28 @@ import numpy as np
 
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
-from osler.errors import ModelError, Unsuitable, UsageError
+from osler.errors import ModelError, UsageError
+from osler.inference.batches import Halving, Most, OncePerValue, flips_of, logits_in_flight, stacks_of
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
-from osler.inference.labelled import LabelCount, Labelled, value_table
+from osler.inference.heads import narrow_heads
+from osler.inference.labelled import Into, LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
-from osler.inference.probabilities import probabilities
+from osler.inference.mask_planes import MaskInMemory, fill, on_source, whole_planes
+from osler.inference.precision import choose_precision
+from osler.inference.probabilities import check_finite, probabilities
 from osler.inference.slabs import blend
+from osler.inference.stages import ahead
 from osler.inference.windows import sliding
-from osler.models.folder import Calibration, Model
+from osler.models.folder import INT8_SUFFIX, Calibration, Model
 from osler.studies.geometry import Array
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
-__all__ = ["Predictor", "default_precision"]
+__all__ = ["Predictor"]
 
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
-_ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
 _SLAB = 16  # planes whose probabilities are computed at once
-
-
-def default_precision(model: Model) -> Precision:
-    """float32, unless training checked on the validation split that bf16 answers the same and recorded it."""
-    return "bf16" if model.info.lineage.get("precision") == "bf16" else "float32"
 
 
 class Predictor:
@@ -49,7 +47,8 @@ class Predictor:
     Args:
         model: the opened folder.
         engine: a name on the list of engines.
-        precision: None takes ``default_precision``.
+        precision: None and "auto" take what is fastest here of what the model's parity record allows
+            (``choose_precision``).
         mirror: average over mirrored copies too, along the axes that the plan allows.
         every_window: also run those windows of a mask's study that hold one value and nothing else, as the air around a
             patient does; otherwise the network answers the first of them and the others get the same answer.
@@ -58,7 +57,8 @@ class Predictor:
         calibration: None takes the model's own.
 
     Raises:
-        UsageError: for mirroring where the plan forbids it, or a member that does not exist.
+        UsageError: for mirroring where the plan forbids it, a member that does not exist, or a precision that cannot be
+            run or that the parity record forbids.
     """
 
     def __init__(
@@ -87,10 +87,11 @@ class Predictor:
                 remedy="leave --mirror out",
             )
         self._every_window = every_window
-        self._flips = _subsets(self.plan.mirror_axes) if mirror else [()]
+        self._flips = flips_of(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
-        self._precision: Precision = precision or default_precision(model)
+        self.choice = choose_precision(model, precision, engine)
         self._threads = threads
+        self._most = Most()
         self._engines: list[Engine] = []
         self._heads: list[tuple[Array, Array]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -102,12 +103,14 @@ class Predictor:
         """
         with ExitStack() as undo:
             undo.callback(self.close)
-            self._heads = self._narrow_heads()
+            self._heads = narrow_heads(self.model, self.members)
             output: Output = "features" if self._heads else "logits"
             for member in self.members:
                 engine = make_engine(self._engine_name)
-                graph = self.model.graph(member, engine.suffix)
-                engine.load(graph, precision=self._precision, threads=self._threads, output=output)
+                precision = self.choice.precision
+                graph = self.model.graph(member, INT8_SUFFIX if precision == "int8" else engine.suffix)
+                whole = self.plan.task != "segment"
+                engine.load(graph, precision=precision, threads=self._threads, output=output, many=whole)
                 self._engines.append(engine)
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
@@ -126,6 +129,11 @@ class Predictor:
             self._pool.shutdown()
             self._pool = None
 
+    def reload(self) -> None:
+        """Free the graphs and read them again: those for sizes of batches that were only tried out take memory."""
+        self.close()
+        self.__enter__()
+
     def predict(self, prepared: Prepared) -> Array:
         """Calibrated probabilities of one study.
 
@@ -138,7 +146,7 @@ class Predictor:
         """
         return self.predict_many([prepared])[0]
 
-    def takes_slabs(self, images: Sequence[Image]) -> bool:
+    def takes_slabs(self, images: Sequence[ImageLike]) -> bool:
         """Whether ``label`` takes a study of these images."""
         plan = self.plan
         if (
@@ -150,36 +158,53 @@ class Predictor:
             return False
         return fits(trace_of(images[0], plan.grid), plan)
 
-    def label(self, images: Sequence[Image]) -> tuple[Trace, Labelled]:
-        """Labels of one study, slab by slab: nothing of the study's size is held but the images and the mask.
+    def label(self, images: Sequence[ImageLike], *, into: Into | None = None) -> tuple[Trace, Labelled]:
+        """Labels of one study, slab by slab: nothing of the study's size is held but what the caller holds.
 
-        The same labels as those of the highest probability that ``predict`` gives, restored to the source grid.
+        The same labels as those of the highest probability that ``predict`` gives, restored to the source grid. While
+        the network is at one layer of windows, the planes of the next are read and prepared, and those that became
+        final are written.
 
         Args:
-            images: one per channel; ``takes_slabs`` says whether they can go this way.
+            images: one per channel, in memory or on disk; ``takes_slabs`` says whether they can go this way.
+            into: where the mask goes; None keeps it in memory.
 
         Raises:
             Unsuitable, PlanError: as ``prepare``.
             Unsuitable: when the network's answer is not finite.
+            StudyError: when an image on disk turns out to be damaged.
+            StorageError: when the mask cannot be kept.
         """
-        source = SlabSource(images, self.plan)
-        run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
-        labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
         table = value_table(self.plan.labels)
-        mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
-        kept = source.trace.source_part[1:]
-        patch, weights = self.plan.patch, self.plan.window_weights
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
-        for slab in blend(source, patch, run, **settings):
-            _check_finite(slab.values)
-            for first, classes in labeller.add(slab):
-                mask[kept][..., first : first + classes.shape[-1]] = table[classes]
-        source.check()
+        source = SlabSource(images, self.plan)
+        labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
+        sink = (into or MaskInMemory)(images[0], table.dtype)
+        with closing(self._labels(source, labeller)) as kept:
+            fill(sink, whole_planes(kept, source.trace, table))
         counts = tuple(
-            LabelCount(_on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
+            LabelCount(on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
             for n in range(1, self.plan.outputs)
         )
-        return source.trace, Labelled(mask, counts)
+        mask = sink.array if isinstance(sink, MaskInMemory) else None
+        return source.trace, Labelled(mask, counts, sink if mask is None else None)
+
+    def _labels(self, source: SlabSource, labeller: Labeller) -> Generator[Array, None, None]:
+        """Class indices (I, J, planes) of the part of the source that is kept, from its first plane to its last."""
+        each = Halving(self._run_windows, self._most)
+        run = each if self._every_window else OncePerValue(each)
+        patch, weights = self.plan.patch, self.plan.window_weights
+        batch = _windows_at_once(patch, self._engines)
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
+        with ExitStack() as opened:
+            opened.enter_context(source)
+
+            def reading(layers: Generator[Array, None, None]) -> Iterator[Array]:
+                return opened.enter_context(closing(ahead(_checked(layers, source))))
+
+            for slab in blend(source, patch, run, inputs=reading, executor=self._pool, **settings):
+                check_finite(slab.values)
+                for _, classes in labeller.add(slab):
+                    yield classes
 
     def predict_many(self, studies: Sequence[Prepared]) -> list[Array]:
         """``predict`` for several studies; those of one shape go through the network together."""
@@ -196,14 +221,85 @@ class Predictor:
         """``logits`` for several studies."""
         return self._mean(studies)
 
-    def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
+    def in_flight(self, stacks: Iterable[Array], *, logits: bool = False) -> Iterator[list[Array] | MemoryError]:
+        """Answers about whole studies that come in stacks, with several stacks under way at once; not for masks.
+
+        Args:
+            stacks: (B, C, \\*S) each, prepared studies of one shape; taken a few ahead of the answers.
+            logits: as ``logits_many`` instead of ``predict_many``.
+
+        Yields:
+            B answers (O,), which nobody has looked at yet whether they are finite; the MemoryError in their place where
+            there was not enough memory for so many at once.
+
+        Raises:
+            ModelError: when nothing is loaded, or the graph cannot take the studies' shape.
+        """
+        self._check_loaded()
+        for mean in logits_in_flight(self._engines, self._flips, stacks):
+            if isinstance(mean, MemoryError):
+                yield mean
+            else:
+                yield [one if logits else self._probabilities(one) for one in mean]
+
+    @property
+    def blended(self) -> int:
+        """Channels of what is blended of windows: what goes into narrow heads, or the outputs."""
+        return sum(weight.shape[1] for weight, _ in self._heads) or self.plan.outputs
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """On what its speed and its memory depend, beside the machine."""
+        return {
+            "digest": self.model.info.digest,
+            "engine": self._engine_name,
+            "precision": self.choice.precision,
+            "threads": self._threads,
+            "members": list(self.members),
+            "copies": len(self._flips),
+        }
+
+    @property
+    def usual_batch(self) -> int:
+        """How many windows, or small studies, go through the network at once while memory suffices."""
+        return _windows_at_once(self.plan.patch, self._engines) if self.plan.task == "segment" else _STACK
+
+    def at_most(self, items: int) -> None:
+        """From now on, no more windows or small studies than this at once."""
+        self._most.items = items
+
+    def try_out(self, items: int) -> None:
+        """Run the network on a batch of noise, for what that takes.
+
+        Raises:
+            ModelError: when nothing is loaded.
+            MemoryError: when there is not enough memory.
+        """
+        self._check_loaded()
+        noise = np.random.default_rng(0).normal(size=(items, self.plan.inputs, *self.plan.patch))
+        self._run_windows(noise.astype(np.float32))
+
+    @property
+    def precision(self) -> Precision:
+        """What the engines were asked for."""
+        return self.choice.precision
+
+    @property
+    def most_at_once(self) -> int | None:
+        """The most windows or small studies in one batch; None unless memory was found to be scarce."""
+        return self._most.items
+
+    def _check_loaded(self) -> None:
         if not self._engines:
             raise ModelError("the predictor is not loaded", remedy="use it in a with statement")
+
+    def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
+        self._check_loaded()
         answers: list[Array | None] = [None] * len(studies)
-        groups = _singles(studies) if self.plan.task == "segment" else _stacks(studies)
+        groups = stacks_of(studies, most=1 if self.plan.task == "segment" else _STACK)
         for numbers in groups:
             stack = np.stack([studies[n].array for n in numbers])  # (B, C, *S)
-            for n, answer in zip(numbers, self._mean_of_stack(stack), strict=True):
+            for n, answer in zip(numbers, Halving(self._mean_of_stack, self._most)(stack), strict=True):
                 answers[n] = answer
         return [answer for answer in answers if answer is not None]
 
@@ -211,7 +307,7 @@ class Predictor:
         """(B, C, \\*S) to logits (B, O) or (B, O, \\*S)."""
         total: Array | None = None
         for logits in self._passes(stack):
-            _check_finite(logits)
+            check_finite(logits)
             total = logits if total is None else np.add(total, logits, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
@@ -231,7 +327,7 @@ class Predictor:
     def _passes(self, stack: Array) -> Iterator[Array]:
         """Logits of each member, averaged over mirrored copies."""
         for engine in self._engines:
-            run = partial(self._mirrored, engine)
+            run = Halving(partial(self._mirrored, engine), self._most)
             yield self._windowed(run, stack) if self.plan.task == "segment" else run(stack)
 
     def _mirrored(self, engine: Engine, stack: Array) -> Array:
@@ -246,7 +342,8 @@ class Predictor:
     def _windowed(self, run: Callable[[Array], Array], stack: Array) -> Array:
         """(B, C, \\*S) to logits (B, O, \\*S), window by window."""
         patch, weights = self.plan.patch, self.plan.window_weights
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        batch = _windows_at_once(patch, self._engines)
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
         volumes = [sliding(one, patch, run, **settings) for one in stack]
         return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
 
@@ -289,84 +386,14 @@ class Predictor:
         biases = np.stack([bias for _, bias in self._heads])
         return Head(weights, biases.mean(axis=0), temperature)
 
-    def _narrow_heads(self) -> list[tuple[Array, Array]]:
-        """Weight (O, F) and bias (O,) of each member's last layer, where its inputs are fewer than its outputs."""
-        plan = self.plan
-        entries = [self.model.info.members[member] for member in self.members]
-        if plan.task != "segment" or plan.dimensions != 3 or not all(entry.head for entry in entries):
-            return []
-        from safetensors import safe_open
 
-        heads = []
-        for member, entry in zip(self.members, entries, strict=True):
-            with safe_open(self.model.graph(member, ".safetensors"), framework="numpy") as file:
-                weight, bias = file.get_tensor(f"{entry.head}.weight"), file.get_tensor(f"{entry.head}.bias")
-            heads.append((weight.reshape(weight.shape[:2]).astype(np.float32), bias.astype(np.float32)))
-        return heads if sum(weight.shape[1] for weight, _ in heads) < plan.outputs else []
+def _windows_at_once(patch: Sequence[int], engines: Sequence[Engine]) -> int:
+    """As many as the engines run at the same time, small windows more."""
+    small = min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch)))
+    return max(small, *(engine.at_once for engine in engines))
 
 
-class _OncePerValue:
-    """Runs windows, but of those that hold one value per channel only the first with these values."""
-
-    def __init__(self, run: Callable[[Array], Array]) -> None:
-        self._run = run
-        self._known: dict[tuple[float, ...], Array] = {}
-
-    def __call__(self, windows: Array) -> Array:
-        """(B, C, \\*patch) to (B, F, \\*patch)."""
-        values = [_value_of(window) for window in windows]
-        if not any(values):
-            return self._run(windows)
-        answers = []
-        for window, value in zip(windows, values, strict=True):
-            if value is None:
-                answers.append(self._run(window[None])[0])
-                continue
-            if value not in self._known:
-                self._known[value] = self._run(window[None])[0]
-            answers.append(self._known[value])
-        return np.stack(answers) if len(answers) > 1 else answers[0][None]
-
-
-def _value_of(window: Array) -> tuple[float, ...] | None:
-    """The one value of each channel of (C, \\*patch); None where it holds more than one."""
-    lowest = window.reshape(len(window), -1).min(axis=1)
-    highest = window.reshape(len(window), -1).max(axis=1)
-    return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None
-
-
-def _windows_at_once(patch: Sequence[int]) -> int:
-    return max(1, min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch))))
-
-
-def _on_source(profiles: Sequence[Array], trace: Trace) -> tuple[Array, ...]:
-    """Counts along the part of each source axis that was kept, as counts along the whole axis."""
-    whole = tuple(np.zeros(size, np.int64) for size in trace.source_shape)
-    for axis, part, profile in zip(whole, trace.source_part[1:], profiles, strict=True):
-        axis[part] = profile
-    return whole
-
-
-def _check_finite(values: Array) -> None:
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):  # either is NaN when any value is
-        raise Unsuitable(
-            "the network's answer to this study is not finite",
-            remedy="check the study's intensities against those of the training data",
-        )
-
-
-def _subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """All combinations of the axes, the empty one first."""
-    return list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
-
-
-def _singles(studies: Sequence[Prepared]) -> list[list[int]]:
-    return [[n] for n in range(len(studies))]
-
-
-def _stacks(studies: Sequence[Prepared]) -> list[list[int]]:
-    """Numbers of studies of one shape, at most ``_STACK`` together."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for n, study in enumerate(studies):
-        by_shape.setdefault(study.array.shape, []).append(n)
-    return [group[i : i + _STACK] for group in by_shape.values() for i in range(0, len(group), _STACK)]
+def _checked(layers: Generator[Array, None, None], source: SlabSource) -> Generator[Array, None, None]:
+    """The same; after the last the rest of the study is looked at, while the network is still at that."""
+    yield from layers
+    source.check()

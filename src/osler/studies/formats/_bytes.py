@@ -10,8 +10,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +26,12 @@ __all__ = [
     "beside",
     "check_bomb",
     "check_size",
+    "check_unfolding",
     "count_bytes",
     "drain",
     "fill",
     "inflate",
     "inflate_zlib",
-    "open_inflated",
     "read_text",
     "skip",
     "to_array",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _LARGE = 512 * 2**20
+_DENSE = 100  # times the stored bytes: what unfolds to less is no bomb, whatever else lies in the file
 _RATIO = 500  # an empty mask of half a gigabyte reaches 1,000; nothing with a picture in it comes near
 # More than the method can shrink anything. JPEG: a block of 64 values takes at least a bit, and colour at half the
 # resolution has 2 values for each 3 that come out.
@@ -92,15 +95,8 @@ def check_bomb(path: Path, needed: int, stored: int) -> None:
         )
 
 
-def open_inflated(path: Path) -> BinaryIO:
-    """A file to read from, decompressed on the way when its name ends in ``.gz``."""
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path)  # type: ignore[return-value]
-    return path.open("rb")
-
-
-def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
-    """Exactly ``size`` bytes from a stream.
+def fill(file: BinaryIO, size: int, path: Path, *, before: int = 0, whole: int | None = None) -> bytearray:
+    """Exactly ``size`` bytes from a stream; ``before`` of the ``whole`` were read already.
 
     Raises:
         Unreadable: when it ends before.
@@ -111,7 +107,8 @@ def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
         count = file.readinto(view[done : done + 2**26])  # type: ignore[attr-defined]
         if not count:
             raise Unreadable(
-                f"{path} is cut off: {done:,} of {size:,} bytes of voxels are there", remedy="copy or export it again"
+                f"{path} is cut off: {before + done:,} of {whole or size:,} bytes of voxels are there",
+                remedy="copy or export it again",
             )
         done += count
     return buffer
@@ -143,11 +140,23 @@ def inflate(file: BinaryIO, size: int, path: Path, method: str, offset: int = 0)
     Raises:
         Unreadable: when it holds fewer bytes, or far more, than ``size``.
     """
-    stream = gzip.GzipFile(fileobj=file) if method == "gzip" else bz2.BZ2File(file)
+    check_unfolding(file, offset + size, path, method)
+    opened = gzip.open if method == "gzip" else bz2.open
+    stream = opened(file)
     skip(stream, offset, path)  # type: ignore[arg-type]
     buffer = fill(stream, size, path)  # type: ignore[arg-type]
     drain(stream, path)  # type: ignore[arg-type]
     return buffer
+
+
+def check_unfolding(file: BinaryIO, size: int, path: Path, method: str) -> None:
+    """Refuse a gzip or bzip2 stream, from where ``file`` stands, that is a bomb though the file around it is large.
+
+    Raises:
+        Unreadable: when it must be one.
+    """
+    opened = gzip.open if method == "gzip" else bz2.open
+    _rehearse(iter(partial(opened(file).read, _CHUNK), b""), file, size, path)
 
 
 def drain(stream: BinaryIO, path: Path) -> None:
@@ -167,14 +176,12 @@ def inflate_zlib(file: BinaryIO, size: int, path: Path) -> bytearray:
     Raises:
         Unreadable: when it holds fewer or more bytes, or its checksum is wrong.
     """
-    inflater = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, by its first bytes
+    _rehearse(_unfolded(file, path), file, size, path)
     result, done, more = bytearray(size), 0, False
-    while not (inflater.eof or more):
-        data = inflater.unconsumed_tail or file.read(_CHUNK)
-        if not data:
-            raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
-        part = inflater.decompress(data, _CHUNK)
-        part, more = part[: size - done], len(part) > size - done
+    for part in _unfolded(file, path):
+        more = len(part) > size - done
+        if more:
+            break
         result[done : done + len(part)] = part
         done += len(part)
     if done != size or more:
@@ -183,6 +190,38 @@ def inflate_zlib(file: BinaryIO, size: int, path: Path) -> bytearray:
             remedy="copy or export it again",
         )
     return result
+
+
+def _unfolded(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Parts of the zlib (or gzip) block that starts where ``file`` stands."""
+    inflater = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, by its first bytes
+    while not inflater.eof:
+        data = inflater.unconsumed_tail or file.read(_CHUNK)
+        if not data:
+            raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
+        yield inflater.decompress(data, _CHUNK)
+
+
+def _rehearse(parts: Iterator[bytes], file: BinaryIO, size: int, path: Path) -> None:
+    """Refuse a block of zeros before memory is taken for what it unfolds to.
+
+    ``check_bomb`` knows the length of the file, and most of that may be something else than these bytes.
+
+    Args:
+        parts: what unfolds from ``file``; not asked for when it can be no bomb.
+        file: left where it stands.
+        size: bytes that are wanted of them.
+        path: named in the error.
+    """
+    if size <= _LARGE or size <= _DENSE * os.fstat(file.fileno()).st_size:
+        return
+    start, done = file.tell(), 0
+    for part in parts:
+        done += len(part)
+        if done >= size:
+            break
+    check_bomb(path, done, file.tell() - start)
+    file.seek(start)
 
 
 def beside(header: Path, name: str) -> Path:

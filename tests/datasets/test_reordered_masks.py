@@ -12,9 +12,12 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from osler.datasets.manifest import ImageRef
 from osler.datasets.mask_sources import compose_mask
-from osler.datasets.preparation import grid_difference
+from osler.datasets.plan import GridPlan, NormalisationPlan
+from osler.datasets.preparation import check_images, grid_difference
 from osler.datasets.reordered import laid_onto
+from osler.studies.formats import open_volume
 from osler.studies.image import Image
+from tiny_models import make_plan
 
 SHAPE = (7, 5, 4)
 OBLIQUE = np.array([[0.9, -0.3, 0.1, -8], [0.4, 1.1, -0.2, 5], [0.05, 0.3, 2.0, 30], [0, 0, 0, 1]])
@@ -61,3 +64,21 @@ def test_axes_that_no_header_gives_are_never_turned(unknown: str) -> None:
     affine[0, 3] = SHAPE[0] - 1
     mask = Image(VOXELS[None], affine, **{unknown: False})  # type: ignore[arg-type]
     assert laid_onto(mask, image) is mask
+
+
+def test_volumes_that_are_still_in_their_files_are_compared_by_their_grids(tmp_path: Path) -> None:
+    for name, step in (("a", 1), ("b", -1)):
+        nibabel.save(
+            nibabel.Nifti1Image(np.zeros((30, 20, 10), np.int16), np.diag([step, 1.2, 2, 1.0])),
+            tmp_path / f"{name}.nii",
+        )
+    one, other = open_volume(tmp_path / "a.nii"), open_volume(tmp_path / "b.nii")
+    assert one is not None
+    assert other is not None
+    assert "truly mirrored" in grid_difference(one, other)
+    plan = make_plan(
+        grid=GridPlan(resize="spacing", spacing=(1, 1.2, 2)),
+        channels=("image",),
+        normalisation=(NormalisationPlan(kind="image", low=0, high=100),),
+    )
+    check_images([one], plan)

@@ -12,6 +12,7 @@ import numpy as np
 
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, reordering
 from osler.studies.image import Image
+from osler.studies.volume import ImageLike, Volume
 
 __all__ = ["corners_apart", "covers_the_same", "laid_onto"]
 
@@ -34,13 +35,14 @@ def laid_onto(mask: Image, image: Image) -> Image:
     return replace(mask, array=np.ascontiguousarray(turned.array), affine=image.affine, notes=(*mask.notes, note))
 
 
-def covers_the_same(other: Image, image: Image) -> str:
+def covers_the_same(other: ImageLike, image: ImageLike) -> str:
     """What the axes of a grid that differs from an image's have to do with it, in words; "" when nothing.
 
     Args:
         other: an image or a mask that does not lie on the grid of ``image`` as it is.
         image: what it should lie on.
     """
+    other, image = _of(other), _of(image)
     turned = _turned(other, image)
     if turned is None:
         return ""
@@ -57,6 +59,11 @@ def corners_apart(one: Image, other: Image) -> float:
     corners = np.stack([*np.meshgrid(*ends), np.ones((2, 2, 2))]).reshape(4, -1)
     steps: Array = np.linalg.inv(other.affine) @ (one.affine - other.affine) @ corners
     return float(np.abs(steps[:3]).max())
+
+
+def _of(image: ImageLike) -> Image:
+    """With a stand-in for the voxels where these are still in their file: only the grid is looked at."""
+    return image.like if isinstance(image, Volume) else image
 
 
 def _turned(mask: Image, image: Image) -> Image | None:

@@ -161,8 +161,8 @@ def _torn(evidence: Evidence, patients: Mapping[str, str], who: str) -> list[Pro
 def _answers(evidence: Evidence) -> list[Problem]:
     dataset = evidence.dataset
     problems = []
-    listed = {name for flaw in dataset.manifest.flaws for name in flaw.cases}
-    silent = [record.name for record in dataset.records if not record.answered and record.name not in listed]
+    flawed = {name for flaw in dataset.manifest.flaws for name in flaw.cases}
+    silent = [record.name for record in dataset.records if not record.answered and record.name not in flawed]
     if silent:
         remedy = "they are not used; add their answers"
         problems.append(problem_of("no-answer", "warning", "no answer", silent, remedy, leave_out=silent))

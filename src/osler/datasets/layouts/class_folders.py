@@ -73,7 +73,7 @@ def holds_patients(path: Path) -> bool:
     Quick where they are not: a class is told by its first and last headers.
     """
     folders: dict[str, list[Path]] = defaultdict(list)
-    for parent in split_folders(path) or {path: None}:
+    for parent in split_folders(path) or (path,):
         for folder in filter(has_images, subfolders(parent)):
             folders[folder.name].append(folder)
     ends = [file for several in folders.values() for folder in several for file in _ends(folder)]

@@ -28,7 +28,7 @@ def predict(
     mirror: Mirror = False,
     every_window: Annotated[
         bool,
-        typer.Option("--every-window", help="Also run windows of one value only (air); the masks are the same."),
+        typer.Option("--every-window", help="Also run windows of air and those that a coarse pass rules out."),
     ] = False,
     threads: Threads = 0,
     force: Force = False,

@@ -10,6 +10,7 @@ import numpy as np
 from osler.datasets.labels import LabelSet
 from osler.datasets.plan import RegionPlan
 from osler.datasets.preparation import Trace, restore_labels
+from osler.inference.selection import Windows
 from osler.studies.geometry import Array
 
 __all__ = ["LabelCount", "Labelled", "as_labelled", "value_table"]
@@ -31,10 +32,11 @@ class LabelCount:
 @dataclass(frozen=True)
 class Labelled:
     """``mask`` is on the source grid, (I, J[, K]) of the data set's values; ``counts`` has one entry per
-    label or region."""
+    label or region; ``windows`` says how many were run where some might not be."""
 
     mask: Array
     counts: tuple[LabelCount, ...]
+    windows: Windows | None = None
 
 
 def value_table(labels: LabelSet) -> Array:

@@ -20,6 +20,7 @@ from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, m
 from osler.inference.labelled import LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
 from osler.inference.probabilities import probabilities
+from osler.inference.selector import Selector
 from osler.inference.slabs import blend
 from osler.inference.windows import sliding
 from osler.models.folder import Calibration, Model
@@ -51,8 +52,9 @@ class Predictor:
         engine: a name on the list of engines.
         precision: None takes ``default_precision``.
         mirror: average over mirrored copies too, along the axes that the plan allows.
-        every_window: also run those windows of a mask's study that hold one value and nothing else, as the air around a
-            patient does; otherwise the network answers the first of them and the others get the same answer.
+        every_window: run every window of a mask's study. Otherwise those that hold one value and nothing else are run
+            once per value, those that hold only air outside the body are not run, and of a model with a coarse network
+            only those that touch its bound are (``inference.selection``).
         threads: 0 lets the engine decide.
         members: which members to use; None for all.
         calibration: None takes the model's own.
@@ -87,6 +89,7 @@ class Predictor:
                 remedy="leave --mirror out",
             )
         self._every_window = every_window
+        self._selector = Selector(model, engine=engine, threads=threads, every_window=every_window)
         self._flips = _subsets(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
         self._precision: Precision = precision or default_precision(model)
@@ -109,6 +112,7 @@ class Predictor:
                 graph = self.model.graph(member, engine.suffix)
                 engine.load(graph, precision=self._precision, threads=self._threads, output=output)
                 self._engines.append(engine)
+            self._selector.load()
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
         return self
@@ -122,6 +126,7 @@ class Predictor:
         """Free the graphs; entering again loads them again."""
         while self._engines:
             self._engines.pop().release()
+        self._selector.release()
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -164,13 +169,15 @@ class Predictor:
         """
         source = SlabSource(images, self.plan)
         run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
-        labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
+        head = self._head()
+        labeller = Labeller(source.trace, head, self.plan.outputs, self._pool)
+        selection = self._selector.select(images, source, run, head)
         table = value_table(self.plan.labels)
         mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
         kept = source.trace.source_part[1:]
         patch, weights = self.plan.patch, self.plan.window_weights
         settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
-        for slab in blend(source, patch, run, **settings):
+        for slab in blend(source, patch, run, select=selection, channels=self._channels, **settings):
             _check_finite(slab.values)
             for first, classes in labeller.add(slab):
                 mask[kept][..., first : first + classes.shape[-1]] = table[classes]
@@ -179,7 +186,7 @@ class Predictor:
             LabelCount(_on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
             for n in range(1, self.plan.outputs)
         )
-        return source.trace, Labelled(mask, counts)
+        return source.trace, Labelled(mask, counts, None if selection is None else selection.windows)
 
     def predict_many(self, studies: Sequence[Prepared]) -> list[Array]:
         """``predict`` for several studies; those of one shape go through the network together."""
@@ -278,6 +285,11 @@ class Predictor:
         passes = len(found) * len(self._flips)
         total = reduce(lambda one, other: np.add(one, other, out=one), found)
         return total if passes == 1 else np.divide(total, np.float32(passes), out=total)
+
+    @property
+    def _channels(self) -> int:
+        """Of what ``_run_windows`` gives."""
+        return sum(weight.shape[1] for weight, _ in self._heads) or self.plan.outputs
 
     def _head(self) -> Head:
         """What makes the mean logits of the members out of what ``_run_windows`` gives."""

@@ -7,6 +7,7 @@
       card.md               the model card
       weights/member0.safetensors
       graphs/member0.xml + .bin (OpenVINO IR), graphs/member0.onnx
+      coarse/               where there is a coarse network: a model folder of its own
 
 Safetensors, JSON, Markdown and compiled graphs only: no pickle, nothing executable.
 """
@@ -24,7 +25,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from osler.datasets.plan import Plan
 from osler.errors import ModelError, PathNotFound
 
-__all__ = ["MODEL_VERSION", "Calibration", "Check", "DataSummary", "Member", "Model", "ModelInfo", "seal", "sha256_of"]
+__all__ = [
+    "MODEL_VERSION",
+    "Calibration",
+    "Check",
+    "Coarse",
+    "DataSummary",
+    "Lost",
+    "Member",
+    "Model",
+    "ModelInfo",
+    "seal",
+    "sha256_of",
+]
 
 MODEL_VERSION = 1
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
@@ -81,6 +94,41 @@ class DataSummary(_Frozen):
     seen_patients: tuple[str, ...] = ()
 
 
+class Lost(_Frozen):
+    """What of one label lies outside the bound of the coarse pass, counted on labelled cases.
+
+    ``voxels`` and ``lesions`` (connected parts) are in ``cases`` cases of ``patients`` patients; ``voxels_lost`` lie
+    outside, and of the lesions ``lesions_lost`` wholly and ``lesions_cut`` in part. ``voxel_interval`` and
+    ``lesion_interval`` are 95 % intervals over patients of the shares that are lost; None with one patient.
+    """
+
+    cases: int
+    patients: int
+    voxels: int
+    voxels_lost: int
+    voxel_interval: tuple[float, float] | None = None
+    lesions: int
+    lesions_lost: int
+    lesions_cut: int
+    lesion_interval: tuple[float, float] | None = None
+
+
+class Coarse(_Frozen):
+    """The coarse network: ``folder`` is the model folder that it lies in; ``threshold`` of its probability of anything
+    but background, and ``margin`` (mm; its voxels where the spacing is unknown) around what reaches it, make the bound.
+
+    ``windows`` is the mean share of the fine network's windows that touched the bound of the validation cases;
+    ``validation`` (on which threshold and margin were chosen) and ``test`` say by label what is lost.
+    """
+
+    folder: str = "coarse"
+    threshold: float
+    margin: float
+    windows: float
+    validation: dict[str, Lost]
+    test: dict[str, Lost] = {}
+
+
 class ModelInfo(_Frozen):
     """``model.json``. ``files`` maps each path (relative, POSIX) to its SHA-256; model.json itself is not
     listed; ``digest`` is the SHA-256 of its other fields."""
@@ -93,6 +141,7 @@ class ModelInfo(_Frozen):
     not_a_medical_device: str = "Research use only. Not a medical device; not for diagnosis or treatment."
     members: tuple[Member, ...]
     calibration: Calibration = Calibration()
+    coarse: Coarse | None = None
     data: DataSummary
     lineage: dict[str, Any] = {}
     files: dict[str, str] = {}
@@ -122,7 +171,7 @@ def seal(folder: Path, info: ModelInfo) -> Model:
         ModelError: when the folder holds a file of a kind that a model folder may not hold.
     """
     files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "model.json"):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "model.json"):
         if path.suffix not in _ALLOWED_SUFFIXES:
             raise ModelError(f"a model folder may not hold {path.name}", remedy="remove it and write the model again")
         files[path.relative_to(folder).as_posix()] = sha256_of(path)
@@ -203,6 +252,17 @@ class Model:
         if suffix == ".xml":
             self.file(str(Path(entry.graphs[suffix]).with_suffix(".bin").as_posix()))
         return path
+
+    def coarse(self) -> Model | None:
+        """The model folder of the coarse network; None where there is none.
+
+        Raises:
+            ModelError: when it is missing or was changed.
+        """
+        if self.info.coarse is None:
+            return None
+        self.file(f"{self.info.coarse.folder}/model.json")
+        return Model.open(self.path / self.info.coarse.folder)
 
     def performance(self) -> dict[str, Any]:
         """``performance.json``: the figures with their intervals; empty when the model was never evaluated."""

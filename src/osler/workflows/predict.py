@@ -153,7 +153,8 @@ def predict(
         engine: a name on the list of engines.
         precision: None takes float32, or bf16 where training checked that it answers the same.
         mirror: average over mirrored copies too.
-        every_window: run the network also on windows that hold one value only, as the air around a patient does.
+        every_window: run the network on every window of a volume, also those of air and those that a coarse pass rules
+            out.
         threads: 0 lets the engine decide.
         progress: where to tell; None is silent.
         cancel: asked between studies.
@@ -239,7 +240,7 @@ def _finish(predictor: Predictor, answer: Answer[Found], output: Path | None) ->
             task=plan.task,
             answer=decoded.answer,
             findings=decoded.findings,
-            notes=answer.notes,
+            notes=(*answer.notes, *decoded.notes),
         )
         if output is not None:
             picture = picture_of(image, findings, plan.labels, mask=decoded.mask)

@@ -1,0 +1,122 @@
+"""Coarse-to-fine from training to findings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import osler
+from osler.inference.predictor import Predictor
+from osler.models.folder import Model
+from osler.studies.formats import read_image
+from osler.workflows.coarse import coarse_facts
+from osler.workflows.train import TrainResult, train
+
+SMALL = {
+    "patch": [16, 16, 16],
+    "grid.spacing": [1.0, 1.0, 1.0],
+    "batch": 4,
+    "network.features": [8, 16],
+    "network.strides": [[1, 1, 1], [2, 2, 2]],
+    "network.blocks": [1, 1],
+    "augmentation.probability": 0.0,
+}
+COARSE = {
+    "grid": {"resize": "spacing", "spacing": [2.0, 2.0, 2.0], "orientation": "RAS", "spacing_known": True},
+    "patch": [16, 16, 16],
+    "batch": 4,
+    "network": {"family": "unet", "features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "blocks": [1, 1]},
+    "steps": 120,
+}
+
+
+def _write(folder: Path, count: int) -> Path:
+    """Noise with one bright ball each, as NIfTI."""
+    random = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    index = np.indices((40, 36, 32))
+    for n in range(count):
+        centre = random.uniform(6, 25, 3)
+        ball = ((index - centre[:, None, None, None]) ** 2).sum(axis=0) < 20
+        image = random.normal(100, 10, ball.shape) + 120 * ball
+        for part, array in (("images", image.astype(np.int16)), ("masks", ball.astype(np.uint8))):
+            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / part / f"s{n:03}.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write(tmp_path_factory.mktemp("balls") / "data", 40)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    place = tmp_path_factory.mktemp("model") / "m"
+    return train(data, output=place, steps=120, device="cpu", overrides={**SMALL, "coarse": COARSE})
+
+
+def test_the_model_folder_holds_the_coarse_network_and_what_it_loses(trained: TrainResult) -> None:
+    model = trained.model
+    assert model is not None
+    assert model.verify().faults == ()
+    entry = model.info.coarse
+    assert entry is not None
+    assert all(lost.voxels_lost == 0 for lost in entry.validation.values())
+    (lost,) = entry.test.values()
+    assert lost.lesions == lost.cases == model.info.data.test
+    assert lost.voxel_interval is not None
+    assert model.coarse() is not None
+
+
+def test_the_evaluation_page_and_the_card_say_what_it_loses(trained: TrainResult) -> None:
+    assert trained.model is not None
+    for text in (
+        (trained.run_folder / "evaluation" / "index.html").read_text(),
+        (trained.model.path / "card.md").read_text(),
+    ):
+        assert "low-resolution network says where to look" in text
+        assert "connected parts wholly" in text
+    assert coarse_facts(trained.model.info)
+
+
+def test_prediction_looks_at_fewer_windows_and_finds_the_same(trained: TrainResult, data: Path, tmp_path: Path) -> None:
+    assert trained.model is not None
+    image = read_image(sorted((data / "images").iterdir())[0])
+    with Predictor(trained.model) as some, Predictor(trained.model, every_window=True) as every:
+        found, all_found = some.label([image])[1], every.label([image])[1]
+    assert found.windows is not None
+    assert 0 < found.windows.run < found.windows.total
+    assert found.mask.any()
+    kept = found.mask > 0
+    np.testing.assert_array_equal(found.mask[kept], all_found.mask[kept])
+
+
+def test_findings_say_how_many_windows_were_looked_at(trained: TrainResult, data: Path, tmp_path: Path) -> None:
+    assert trained.model is not None
+    study = sorted((data / "images").iterdir())[0]
+    osler.predict(trained.model.path, study, output=tmp_path / "some")
+    osler.predict(trained.model.path, study, output=tmp_path / "every", every_window=True)
+    notes = {name: json.loads(next((tmp_path / name).rglob("findings.json")).read_text())["notes"] for name in ("some", "every")}
+    assert any("windows" in note for note in notes["some"])
+    assert not any("windows" in note for note in notes["every"])
+
+
+def test_a_coarse_network_that_loses_targets_is_left_out_and_that_is_said(data: Path, tmp_path: Path) -> None:
+    blind = {**COARSE, "steps": 1, "grid": {**COARSE["grid"], "spacing": [2.0, 2.0, 2.0]}}  # type: ignore[dict-item]
+    result = train(data, output=tmp_path / "m", steps=2, device="cpu", overrides={**SMALL, "coarse": blind})
+    assert result.model is not None
+    assert result.model.info.coarse is None
+    assert result.model.info.lineage["coarse"].startswith("left out")
+    assert not (result.model.path / "coarse").exists()
+    assert result.model.verify().faults == ()
+
+
+def test_a_stopped_run_goes_on_and_trains_the_coarse_network_too(trained: TrainResult) -> None:
+    assert (trained.run_folder / "coarse" / "curves.png").is_file()
+    assert list(trained.run_folder.rglob("*.pt")) == []
+    assert Model.open(trained.model.path).info.coarse is not None  # type: ignore[union-attr]

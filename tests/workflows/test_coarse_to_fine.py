@@ -11,7 +11,7 @@ import pytest
 
 import osler
 from osler.inference.predictor import Predictor
-from osler.models.folder import Model
+from osler.progress import CancelToken, Silent
 from osler.studies.formats import read_image
 from osler.workflows.coarse import coarse_facts
 from osler.workflows.train import TrainResult, train
@@ -51,7 +51,7 @@ def _write(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write(tmp_path_factory.mktemp("balls") / "data", 40)
+    return _write(tmp_path_factory.mktemp("balls") / "data", 48)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,34 @@ def test_a_coarse_network_that_loses_targets_is_left_out_and_that_is_said(data: 
     assert result.model.verify().faults == ()
 
 
-def test_a_stopped_run_goes_on_and_trains_the_coarse_network_too(trained: TrainResult) -> None:
+class StopInCoarse(Silent):
+    """Asks for a stop once the coarse network is being trained."""
+
+    def __init__(self, cancel: CancelToken) -> None:
+        self.cancel = cancel
+
+    def advance(self, stage: str, amount: float = 1.0, note: str = "") -> None:
+        if "coarse" in stage:
+            self.cancel.cancel()
+
+
+def test_a_stop_while_the_coarse_network_is_trained_leaves_a_whole_model(data: Path, tmp_path: Path) -> None:
+    cancel = CancelToken()
+    overrides = {**SMALL, "coarse": COARSE}
+    result = train(
+        data,
+        output=tmp_path / "m",
+        steps=2,
+        device="cpu",
+        overrides=overrides,
+        cancel=cancel,
+        progress=StopInCoarse(cancel),
+    )
+    assert result.stopped_early
+    assert result.model is not None
+    assert result.model.verify().faults == ()
+
+
+def test_the_run_folder_keeps_the_curves_of_the_coarse_network_and_no_checkpoint(trained: TrainResult) -> None:
     assert (trained.run_folder / "coarse" / "curves.png").is_file()
     assert list(trained.run_folder.rglob("*.pt")) == []
-    assert Model.open(trained.model.path).info.coarse is not None  # type: ignore[union-attr]

@@ -39,6 +39,7 @@ _SURELY_NOT_AIR = -700.0
 _AIR = -1000.0
 _MARGIN_MM = 10.0
 _MARGIN_VOXELS = 8  # where the spacing is unknown
+_PLANES = 16  # looked at together: a cache line of float32
 
 
 @dataclass(frozen=True)
@@ -115,19 +116,20 @@ class Body:
 
     def _occupied(self, planes: Array) -> Array:
         """(C, \\*padded) to the two axes other than the slabs': whether any plane holds something there."""
-        found: Array | None = None
+        found = np.zeros([size for n, size in enumerate(planes.shape[1:]) if n != self._axis], np.bool_)
         for channel, mean, single in zip(planes, self._rule.mean, self._rule.single, strict=True):
-            for plane in np.moveaxis(channel, self._axis, 0):
-                here = (plane > single) | (_mean_of_nine(plane) > mean)
-                found = here if found is None else np.logical_or(found, here, out=found)
-        return np.zeros((0, 0), np.bool_) if found is None else found
+            stack = np.moveaxis(channel, self._axis, 0)
+            for first in range(0, len(stack), _PLANES):
+                part = np.ascontiguousarray(stack[first : first + _PLANES])
+                found |= ((part > single) | (_mean_of_nine(part) > mean)).any(axis=0)
+        return found
 
 
-def _mean_of_nine(plane: Array) -> Array:
-    """(A, B) to the mean over 3 × 3 voxels, those of the edge repeated."""
-    padded = np.pad(plane, 1, mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return np.asarray((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / np.float32(9))
+def _mean_of_nine(planes: Array) -> Array:
+    """(N, A, B) to the mean over 3 × 3 voxels of each plane, those of the edge repeated."""
+    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / np.float32(9))
 
 
 def _between(occupied: Array) -> Array:

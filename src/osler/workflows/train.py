@@ -31,7 +31,7 @@ from osler.workflows.finish import Trained, finish
 from osler.workflows.plan_files import describe_plan, read_plan
 from osler.workflows.process_group import ProcessGroup
 from osler.workflows.run_folder import RunFolder, request_digest
-from osler.workflows.settings import budget_seconds, check_counts
+from osler.workflows.settings import Request, budget_seconds, check_counts
 
 __all__ = ["DEVICES", "TrainResult", "train"]
 
@@ -69,42 +69,6 @@ class TrainResult:
             lines.append(f"page: {self.run_folder / 'evaluation' / 'index.html'}")
         lines.append(f"records: {self.run_folder} (curves.png, TensorBoard files, splits)")
         return lines
-
-
-@dataclass(frozen=True)
-class _Request:
-    """Everything that was asked for, checked."""
-
-    output: Path
-    task: TaskName | None
-    budget_s: float | None
-    steps: int | None
-    seed: int
-    folds: int
-    start_from: Path | None
-    overrides: dict[str, Any]
-    plan: Plan | None
-    device: str
-    method: str
-    threads: int
-    checkpoint_s: float
-    coarse: bool | None
-
-    def settings(self) -> dict[str, Any]:
-        """What decides the result, for the request's digest."""
-        plan = None if self.plan is None else self.plan.model_dump_json()
-        return {
-            "task": self.task,
-            "budget_s": self.budget_s,
-            "steps": self.steps,
-            "seed": self.seed,
-            "folds": self.folds,
-            "start_from": str(self.start_from),
-            "overrides": self.overrides,
-            "plan": plan,
-            "method": self.method,
-            "coarse": self.coarse,
-        }
 
 
 def train(
@@ -173,7 +137,7 @@ def train(
     for note in opened.manifest.notes:
         progress.say(note)
     full_plan, fields = read_plan(plan_file)
-    request = _Request(
+    request = Request(
         output=Path(output),
         task=task or task_of(opened.labels.kind),
         budget_s=budget_s,
@@ -233,7 +197,7 @@ def _carry_out(
     return training.finish(plan, trained, coarse, notes, intended_use, mirror=mirror)
 
 
-def _split(opened: Dataset, request: _Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
+def _split(opened: Dataset, request: Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
     """One dataset with splits per fold, and what the user should know about them."""
     together = kept_together(opened, progress=progress)
     if request.folds > 1:
@@ -253,7 +217,7 @@ def _of(dataset: Dataset, split: Split) -> tuple[Record, ...]:
     return tuple(record for record in dataset.records if record.split == split and record.answered)
 
 
-def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelToken) -> Plan:
+def _plan(part: Dataset, request: Request, progress: Progress, cancel: CancelToken) -> Plan:
     fingerprint = measure(part, _of(part, "train"), progress=progress, cancel=cancel)
     if request.plan is not None:
         if request.plan.labels != fingerprint.labels:
@@ -282,7 +246,7 @@ def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelTo
 
 
 def _measured(
-    fingerprint: Fingerprint, request: _Request, progress: Progress, cancel: CancelToken
+    fingerprint: Fingerprint, request: Request, progress: Progress, cancel: CancelToken
 ) -> tuple[Hardware, Timings | None]:
     """The hardware and, for a run limited by time, step times on it."""
     from osler.learning.timing import detect_hardware, measure_step_times
@@ -311,7 +275,7 @@ class _Training:
     def __init__(
         self,
         opened: Dataset,
-        request: _Request,
+        request: Request,
         run: RunFolder,
         progress: Progress,
         cancel: CancelToken,

@@ -62,7 +62,19 @@ def _train(name: str, data: Path, budget: str, settings: Sequence[str]) -> Model
     place = WORK / name
     if not (place / "model.json").exists():
         chosen = [part for one in (*settings, *NETWORK) for part in ("--set", one)]
-        osler("train", data, "--output", place, "--budget", budget, "--no-coarse-to-fine", "--patient", "none", "--force", *chosen)
+        osler(
+            "train",
+            data,
+            "--output",
+            place,
+            "--budget",
+            budget,
+            "--no-coarse-to-fine",
+            "--patient",
+            "none",
+            "--force",
+            *chosen,
+        )
     return Model.open(place)
 
 
@@ -95,7 +107,15 @@ def _way(name: str, coarse: Model, fine: Model, dataset: Dataset) -> list[Row]:
             ("lesions, in part", lost.lesions_cut, lost.lesions, None),
         ):
             low, high = span or (None, None)
-            rows.append(Row(f"{name}: {label}, {what} outside the bound", part / whole, low, high, f"{part} of {whole} in {lost.cases} test cases"))
+            rows.append(
+                Row(
+                    f"{name}: {label}, {what} outside the bound",
+                    part / whole,
+                    low,
+                    high,
+                    f"{part} of {whole} in {lost.cases} test cases",
+                )
+            )
     return rows
 
 
@@ -127,7 +147,9 @@ def main() -> None:
     grid = fine.plan.grid.model_copy(update={"spacing": settings["spacing"]})
     same = Model(fine.path, fine.info, fine.plan.model_copy(update={"grid": grid}))
     rows = [Row("Dice of the fine network over every window, any label", _dice(fine, dataset))]
-    rows += _way("a coarse network", coarse, fine, dataset) + _way("the fine network on the coarse grid", same, fine, dataset)
+    rows += _way("a coarse network", coarse, fine, dataset) + _way(
+        "the fine network on the coarse grid", same, fine, dataset
+    )
     notes = [
         f"Fine: spacing {fine.plan.grid.spacing}, patch {fine.plan.patch}, {options.budget}. "
         f"Coarse: spacing {settings['spacing']}, {options.share}."

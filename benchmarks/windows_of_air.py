@@ -46,7 +46,9 @@ def _write(folder: Path) -> Path:
 def _wide(image: Image, seed: int) -> Image:
     """The same patient in a wider field of view, with a scanner's noise in the added air."""
     width = [(0, 0), (BORDER, BORDER), (BORDER, BORDER), (0, 0)]
-    air = np.random.default_rng(seed).normal(-1000, 15, tuple(n + a + b for n, (a, b) in zip(image.array.shape, width, strict=True)))
+    air = np.random.default_rng(seed).normal(
+        -1000, 15, tuple(n + a + b for n, (a, b) in zip(image.array.shape, width, strict=True))
+    )
     air[:, BORDER:-BORDER, BORDER:-BORDER] = image.array
     return Image(np.clip(np.rint(air), -1024, 3071).astype(np.int16), image.affine, "CT", units="HU")
 
@@ -76,8 +78,19 @@ def _row(model: Model, name: str, image: Image) -> list[Row]:
     shape = " × ".join(map(str, some.mask.shape))
     differ = int((some.mask != all_of.mask).sum())
     return [
-        Row(f"{name}: windows not run", windows.air / windows.total, n=f"{windows.air} of {windows.total}", reference=shape),
-        Row(f"{name}: labels that differ", differ, must_reach="0", n=f"{int((all_of.mask > 0).sum())} labelled voxels", unit="voxels"),
+        Row(
+            f"{name}: windows not run",
+            windows.air / windows.total,
+            n=f"{windows.air} of {windows.total}",
+            reference=shape,
+        ),
+        Row(
+            f"{name}: labels that differ",
+            differ,
+            must_reach="0",
+            n=f"{int((all_of.mask > 0).sum())} labelled voxels",
+            unit="voxels",
+        ),
         Row(f"{name}: times faster", found[True][1] / found[False][1], n="1 run each", unit="×"),
     ]
 

@@ -29,7 +29,11 @@ def _fingerprint(shape=(320, 320, 200), spacing=(1.2, 1.2, 1.5), *, voxels=600.0
         spacing_known=known,
         units="HU",
         labels=LabelSet(kind="mask", labels=(Label(name="nodule", value=1),)),
-        channels=(ChannelStatistics(name="image", **{**channel, "foreground_percentile_00_5": -900.0, "foreground_percentile_99_5": 300.0}),),
+        channels=(
+            ChannelStatistics(
+                name="image", **{**channel, "foreground_percentile_00_5": -900.0, "foreground_percentile_99_5": 300.0}
+            ),
+        ),
         median_shape=tuple(map(float, shape)),
         minimum_shape=shape,
         maximum_shape=shape,
@@ -37,7 +41,9 @@ def _fingerprint(shape=(320, 320, 200), spacing=(1.2, 1.2, 1.5), *, voxels=600.0
         minimum_spacing=spacing,
         maximum_spacing=spacing,
         orientations={"RAS": 60},
-        label_statistics=(LabelStatistics(name="nodule", cases=60, fraction=1e-4, median_voxels=voxels, median_extent=extent),),
+        label_statistics=(
+            LabelStatistics(name="nodule", cases=60, fraction=1e-4, median_voxels=voxels, median_extent=extent),
+        ),
     )
 
 

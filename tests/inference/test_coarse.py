@@ -68,7 +68,10 @@ def _unseen(model, image):
         begin = [c - (full - n) // 2 for c, full, n in zip(corner, padded, shape, strict=True)]
         ends = [(max(b, 0), min(b + p, n)) for b, p, n in zip(begin, patch, shape, strict=True)]
         scale = [m / n for m, n in zip(bound.shape, shape, strict=True)]
-        part = tuple(slice(int(np.floor(a * s + 1e-9)), int(np.ceil(b * s - 1e-9))) for (a, b), s in zip(ends, scale, strict=True))
+        part = tuple(
+            slice(int(np.floor(a * s + 1e-9)), int(np.ceil(b * s - 1e-9)))
+            for (a, b), s in zip(ends, scale, strict=True)
+        )
         if not bound[part].any():
             unseen[tuple(slice(a, b) for a, b in ends)] = True
     return unseen

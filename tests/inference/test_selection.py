@@ -135,7 +135,9 @@ def test_dilation_is_that_of_a_box(reach):
     np.testing.assert_array_equal(dilated(mask, reach), binary_dilation(mask, box))
 
 
-@pytest.mark.parametrize(("coarse", "fine"), [((5, 7, 3), (31, 29, 40)), ((4, 4, 1), (4, 9, 1)), ((1, 1, 1), (7, 5, 3))])
+@pytest.mark.parametrize(
+    ("coarse", "fine"), [((5, 7, 3), (31, 29, 40)), ((4, 4, 1), (4, 9, 1)), ((1, 1, 1), (7, 5, 3))]
+)
 def test_a_box_touches_a_bound_when_one_of_its_voxels_lies_in_it(coarse, fine):
     random = np.random.default_rng(0)
     mask = random.random(coarse) > 0.8
@@ -246,7 +248,9 @@ def test_a_lung_that_is_as_empty_as_air_is_inside(ct_model):
 
 
 def test_a_network_that_does_not_call_air_background_runs_every_window(tmp_path):
-    plan = make_plan(modality="CT", normalisation=CT, grid=GridPlan(resize="spacing", spacing=(4.0,) * 3, orientation="RAS"))
+    plan = make_plan(
+        modality="CT", normalisation=CT, grid=GridPlan(resize="spacing", spacing=(4.0,) * 3, orientation="RAS")
+    )
     weights, bias = thresholds(-5.0, 1.0, slope=3.0)
     model = make_model(tmp_path / "odd", plan, weights, bias + np.array([0.0, 200.0, 0.0]))
     labelled = _labels(model, _chest())

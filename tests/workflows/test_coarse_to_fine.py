@@ -101,7 +101,10 @@ def test_findings_say_how_many_windows_were_looked_at(trained: TrainResult, data
     study = sorted((data / "images").iterdir())[0]
     osler.predict(trained.model.path, study, output=tmp_path / "some")
     osler.predict(trained.model.path, study, output=tmp_path / "every", every_window=True)
-    notes = {name: json.loads(next((tmp_path / name).rglob("findings.json")).read_text())["notes"] for name in ("some", "every")}
+    notes = {
+        name: json.loads(next((tmp_path / name).rglob("findings.json")).read_text())["notes"]
+        for name in ("some", "every")
+    }
     assert any("windows" in note for note in notes["some"])
     assert not any("windows" in note for note in notes["every"])
 

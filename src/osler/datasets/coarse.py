@@ -65,7 +65,10 @@ def worth_of(fingerprint: Fingerprint, plan: Plan) -> Worth | None:
     margin = _MARGIN_MM if fingerprint.spacing_known else 8.0
     touched = 0.0
     for one in statistics:
-        extent = [n * source / own for n, source, own in zip(one.median_extent, fingerprint.median_spacing, spacing, strict=True)]
+        extent = [
+            n * source / own
+            for n, source, own in zip(one.median_extent, fingerprint.median_spacing, spacing, strict=True)
+        ]
         shares = [
             (e + 2 * margin / own + p) / max(1, int(p * (1 - plan.overlap))) / count
             for e, own, p, count in zip(extent, spacing, plan.patch, windows, strict=True)
@@ -127,7 +130,11 @@ def coarse_for(
     )
     chosen = low_resolution(fingerprint, hardware, grid, plan.inputs, plan.outputs)
     made = CoarsePlan(
-        grid=grid, patch=chosen.patch, batch=chosen.batch, network=chosen.network, steps=_steps(plan, chosen, fingerprint)
+        grid=grid,
+        patch=chosen.patch,
+        batch=chosen.batch,
+        network=chosen.network,
+        steps=_steps(plan, chosen, fingerprint),
     )
     reason = (
         f"targets are expected to touch at most {worth.touched:.0%} of {worth.windows} windows; a network on a grid with "

@@ -62,7 +62,9 @@ class Seen:
     patient: str
 
 
-def look(images: Sequence[Image], truth: Array, labels: LabelSet, coarse: CoarsePass, plan: Plan, *, patient: str) -> Seen:
+def look(
+    images: Sequence[Image], truth: Array, labels: LabelSet, coarse: CoarsePass, plan: Plan, *, patient: str
+) -> Seen:
     """Run the coarse pass over a labelled study.
 
     Args:

@@ -205,7 +205,9 @@ def working_spacing(trace: Trace) -> tuple[float, ...]:
     )
 
 
-def calls_air_background(rule: AirRule, patch: Sequence[int], run: Callable[[Array], Array], logits: Callable[[Array], Array]) -> bool:
+def calls_air_background(
+    rule: AirRule, patch: Sequence[int], run: Callable[[Array], Array], logits: Callable[[Array], Array]
+) -> bool:
     """Whether a network calls a window of pure air background, all of it.
 
     Args:
@@ -225,7 +227,9 @@ def dilated(mask: Array, reach: Sequence[int]) -> Array:
         if steps <= 0:
             continue
         size = mask.shape[axis]
-        counts = np.concatenate([np.zeros_like(mask.take([0], axis), np.int32), mask.cumsum(axis, dtype=np.int32)], axis)
+        counts = np.concatenate(
+            [np.zeros_like(mask.take([0], axis), np.int32), mask.cumsum(axis, dtype=np.int32)], axis
+        )
         index = np.arange(size)
         after = counts.take(np.minimum(index + steps + 1, size), axis)
         mask = after > counts.take(np.maximum(index - steps, 0), axis)

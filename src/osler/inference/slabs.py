@@ -69,7 +69,9 @@ class Layer:
 
     def box(self, corner: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         """Start and stop of a window per axis, as voxels of the study; what lies in padding is left out."""
-        starts = [self.start if n == self.axis else c - low for n, (c, low) in enumerate(zip(corner, self.low, strict=True))]
+        starts = [
+            self.start if n == self.axis else c - low for n, (c, low) in enumerate(zip(corner, self.low, strict=True))
+        ]
         return tuple(
             (min(max(start, 0), size - 1), max(min(start + length, size), 1))
             for start, length, size in zip(starts, self.patch, self.shape, strict=True)

@@ -51,7 +51,7 @@ def _write(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write(tmp_path_factory.mktemp("balls") / "data", 48)
+    return _write(tmp_path_factory.mktemp("balls") / "data", 72)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ bench: install
 
 fuzz: install
 	$(BIN)/python tests/fuzz/fuzz_run.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0) --start $(or $(START),0) \
-		$(addprefix --format ,$(FORMAT))
+		$(addprefix --format ,$(FORMAT)) $(addprefix --output ,$(OUTPUT))
 
 wheelhouse: install
 	rm -rf wheelhouse && mkdir wheelhouse

@@ -29,44 +29,19 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fuzz_judge import MOST_BYTES, MOST_SECONDS
+from fuzz_table import Failure, Tally, table, write_results
 
-__all__ = ["Failure", "Tally", "main", "run", "table"]
+__all__ = ["main", "run"]
 
 _POLL = 0.25  # seconds without a line after which the child is looked at
 _START = 120.0  # seconds of processor time in which a child imports what it needs and writes its seeds
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One input that failed: its number, what was done to it, why it failed, and where it is kept."""
-
-    number: int
-    what: str
-    why: str
-    kept: Path | None = None
-
-
-@dataclass
-class Tally:
-    """What became of the inputs of one target. ``slowest`` is seconds of processor time, ``peak`` bytes."""
-
-    read: int = 0
-    refused: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    slowest: float = 0.0
-    peak: int = 0
-
-    @property
-    def inputs(self) -> int:
-        """How many were read until their end."""
-        return self.read + self.refused + len(self.failures)
 
 
 @dataclass
@@ -276,20 +251,22 @@ def _keep(folder: Path, kept: Path) -> None:
     subprocess.run(["cp", "-a", "--sparse=always", str(folder), str(kept)], check=False, capture_output=True)
 
 
-def table(tallies: Mapping[str, Tally]) -> str:
-    """What became of the inputs, a line per target."""
-    lines = [f"{'target':16}{'inputs':>8}{'read':>8}{'refused':>9}{'failed':>8}{'slowest':>10}{'peak':>10}"]
-    for name, tally in tallies.items():
-        lines.append(
-            f"{name:16}{tally.inputs:8}{tally.read:8}{tally.refused:9}{len(tally.failures):8}"
-            f"{tally.slowest:8.2f} s{tally.peak / 2**20:6.0f} MiB"
-        )
-    return "\n".join(lines)
-
-
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _run_one(name: str, tallies: dict[str, Tally], options: argparse.Namespace) -> bool:
+    """Read the inputs of one target, and say which failed; False when it was interrupted."""
+    tallies[name] = Tally()
+    try:
+        run({name: (options.start, options.start + options.count)}, options.seed, keep=options.keep, tallies=tallies)
+    except KeyboardInterrupt:
+        return False
+    finally:
+        for failure in tallies[name].failures:
+            _print(f"{name} {failure.number}: {failure.what}: {failure.why} ({failure.kept})")
+    return True
 
 
 def main() -> int:
@@ -302,20 +279,17 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="number of the first input, to make one again")
     parser.add_argument("--format", action="append", choices=[*TARGETS, ""], help="only these (all without it)")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="where failing inputs are put")
+    parser.add_argument("--output", type=Path, help="adds to the table in this file (.md, with .json beside it)")
     options = parser.parse_args()
     names = [name for name in options.format or [] if name] or list(TARGETS)
     tallies: dict[str, Tally] = {}
     interrupted = False
     for name in names:
-        tallies[name] = Tally()
-        span = {name: (options.start, options.start + options.count)}
-        try:
-            run(span, options.seed, keep=options.keep, tallies=tallies)
-        except KeyboardInterrupt:
-            interrupted = True
+        interrupted = not _run_one(name, tallies, options)
+        if options.output is not None:
+            write_results(options.output, list(TARGETS), name, tallies[name], options.seed, options.start)
+        if interrupted:
             break
-        for failure in tallies[name].failures:
-            _print(f"{name} {failure.number}: {failure.what}: {failure.why} ({failure.kept})")
     _print(table(tallies))
     failed = sum(len(tally.failures) for tally in tallies.values())
     if interrupted:

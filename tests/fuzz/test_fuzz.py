@@ -14,6 +14,7 @@ import fuzz_run
 from fuzz_damage import zeros
 from fuzz_judge import MOST_BYTES, judge
 from fuzz_list import TARGETS
+from fuzz_table import Failure, Tally, write_results
 from fuzz_targets import make_case
 
 from osler.errors import Unreadable
@@ -25,7 +26,7 @@ SEED = 20_240_501
 
 
 @pytest.fixture(scope="module")
-def tallies() -> dict[str, fuzz_run.Tally]:
+def tallies() -> dict[str, Tally]:
     """One process reads the inputs of all targets: most of the time of a short run is its start."""
     return fuzz_run.run({name: (0, COUNT) for name in TARGETS}, SEED)
 
@@ -35,7 +36,7 @@ def test_every_format_is_fuzzed() -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_damaged_inputs_are_read_or_refused_with_their_reason(name: str, tallies: dict[str, fuzz_run.Tally]) -> None:
+def test_damaged_inputs_are_read_or_refused_with_their_reason(name: str, tallies: dict[str, Tally]) -> None:
     tally = tallies[name]
     command = f"make fuzz FORMAT={name} SEED={SEED} COUNT={COUNT}"
     assert not tally.failures, f"{command}: {tally.failures[0]}"
@@ -123,6 +124,23 @@ def test_a_crash_a_hang_and_hunger_are_laid_to_their_input(bad_reader: Path, tmp
     assert "hangs" in tally.failures[1].why
     assert "MiB of memory" in tally.failures[2].why
     assert tally.refused == 2
+
+
+def test_parts_of_a_run_add_up_and_no_input_counts_twice(tmp_path: Path) -> None:
+    bad = Tally(read=3, refused=6, failures=[Failure(12, "cut", "KeyError")], slowest=2.5, peak=300 << 20)
+    parts = [(Tally(read=4, refused=6, slowest=0.5, peak=200 << 20), 0), (bad, 10), (Tally(read=5, refused=5), 10)]
+    pages = []
+    for tally, start in parts:
+        write_results(tmp_path / "fuzzing.md", ["nrrd", "nifti"], "nifti", tally, 7, start)
+        pages.append((tmp_path / "fuzzing.md").read_text())
+    assert "| nifti | 10 | 4 | 6 | 0 | 0.50 s | 200 MiB | 7 |" in pages[0]
+    assert "| nifti | 20 | 7 | 12 | 1 | 2.50 s | 300 MiB | 7 |" in pages[1]
+    assert "| nifti | 20 | 9 | 11 | 0 | 0.50 s | 200 MiB | 7 |" in pages[2]
+    write_results(tmp_path / "fuzzing.md", ["nrrd", "nifti"], "nrrd", Tally(refused=3), 8, 0)
+    rows = [line for line in (tmp_path / "fuzzing.md").read_text().splitlines() if line.startswith("| n")]
+    assert [row[:20] for row in rows] == ["| nrrd | 3 | 0 | 3 |", "| nifti | 20 | 9 | 1"]
+    write_results(tmp_path / "fuzzing.md", ["nifti"], "nifti", Tally(refused=3), 8, 0)
+    assert "| nifti | 3 | 0 | 3 | 0 |" in (tmp_path / "fuzzing.md").read_text()
 
 
 @pytest.mark.parametrize("method", ["gzip", "bzip2", "zlib", "deflate"])

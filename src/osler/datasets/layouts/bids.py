@@ -23,7 +23,7 @@ from pathlib import Path
 
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.layouts.answers import check_task, mask_labels
-from osler.datasets.layouts.files import image_suffix, natural, reference, subfolders
+from osler.datasets.layouts.files import image_suffix, natural, read_text, reference, subfolders
 from osler.datasets.layouts.masks import Grid, all_values, grid_mismatch, grid_of
 from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import ImageRef, Layer, Manifest, Record
@@ -356,8 +356,8 @@ def _read_names(table: Path) -> dict[int, str]:
 
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
-        rows = list(csv.DictReader(table.read_text("utf-8-sig").splitlines(), delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(read_text(table).splitlines(), delimiter="\t"))
+    except csv.Error as error:
         raise DatasetError(f"{table.name} cannot be read: {error}", remedy="save it as UTF-8 text") from error
     return [{k: v or "" for k, v in row.items() if k} for row in rows]
 

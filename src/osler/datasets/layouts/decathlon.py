@@ -7,6 +7,7 @@ fourth axis of one file; each becomes a channel with the name that dataset.json 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def _pair(folder: Path, entry: Any) -> tuple[Path, Path]:
     if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
         raise NoLabels(f"dataset.json lists {entry!r} without a label", remedy="list image and label of each case")
     found = [folder / str(entry[key]).removeprefix("./") for key in ("image", "label")]
-    missing = [p for p in found if not p.exists()]
+    missing = [p for p in found if not os.path.exists(p)]  # of a name too long, too
     if missing:
         raise DatasetError(
             f"dataset.json lists {missing[0].relative_to(folder)}, which is not there",

@@ -23,6 +23,7 @@ __all__ = [
     "Case",
     "Item",
     "by_channels",
+    "check_text",
     "files_by_name",
     "find_images",
     "has_images",
@@ -30,6 +31,7 @@ __all__ = [
     "is_series_folder",
     "natural",
     "patients_of",
+    "read_text",
     "reference",
     "short_names",
     "split_folders",
@@ -51,6 +53,7 @@ SPLIT_FOLDERS: dict[str, Split] = {
 _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 _MOST_CHANNELS = 8
 _FEWEST_CASES = 5
+_LONGEST_TEXT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -253,3 +256,28 @@ def patients_of(cases: Sequence[Case]) -> list[str | None]:
     """A patient per case, when the headers of all name one; else None for each."""
     found = [case.patient for case in cases]
     return [patient or None for patient in found] if all(found) else [None] * len(found)
+
+
+def check_text(path: Path) -> None:
+    """Before a list or an annotation is read.
+
+    Raises:
+        DatasetError: when it is no file (a pipe would be waited for without end) or has more than 64 MiB.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path.name} is no file", remedy="replace it by a text file")
+    if path.stat().st_size > _LONGEST_TEXT:
+        raise DatasetError(f"{path.name} has more than {_LONGEST_TEXT >> 20} MiB", remedy="check what it holds")
+
+
+def read_text(path: Path) -> str:
+    """A list in UTF-8, whole.
+
+    Raises:
+        DatasetError: as ``check_text``, and when it cannot be read as text.
+    """
+    check_text(path)
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path.name} cannot be read: {error}", remedy="save it as UTF-8 text") from error

@@ -21,9 +21,11 @@ from osler.datasets.layouts.answers import check_task, mask_labels
 from osler.datasets.layouts.files import (
     SPLIT_FOLDERS,
     Item,
+    check_text,
     find_images,
     has_images,
     natural,
+    read_text,
     reference,
     short_names,
     subfolders,
@@ -179,10 +181,7 @@ def _class_names(path: Path) -> dict[int, str]:
 
 def _lines(file: Path) -> list[str]:
     """The lines of a list that are not empty."""
-    try:
-        return [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file.name} cannot be read: {error}", remedy="save it as UTF-8 text") from error
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
 def _annotations(folder: Path) -> list[Path]:
@@ -191,6 +190,7 @@ def _annotations(folder: Path) -> list[Path]:
 
 def _objects(file: Path) -> Counter[str]:
     """How many boxes of each name an annotation has."""
+    check_text(file)
     try:
         root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, OSError, ValueError) as error:

@@ -189,10 +189,13 @@ def _open_pillow(path: Path) -> Any:
         ) from error
 
 
-def _check_pixels(file: Any, path: Path) -> None:
+def _check_pixels(file: Any, path: Path, *, labels: bool) -> None:
     """Before pixels are decoded: that the file can hold them, and is no bomb."""
-    shown = 4 if file.mode == "P" or "transparency" in file.info else len(file.getbands())
-    bits, stored = 1 if file.mode == "1" else 8, path.stat().st_size
+    shown = len(file.getbands())
+    if not labels and (file.mode == "P" or "transparency" in file.info):
+        shown = 4
+    bits = peek(path, 26)[24] if file.format == "PNG" else 1 if file.format == "BMP" else 8  # of a pixel, at least
+    stored = path.stat().st_size
     _bytes.check_size(path, file.width * file.height * bits // 8, stored, _METHODS[file.format])
     _bytes.check_bomb(path, file.width * file.height * shown * _COPIES, stored)
 
@@ -217,7 +220,7 @@ def _decode_pillow(path: Path, index: int | None, *, labels: bool) -> Array:
     with _open_pillow(path) as file:
         frames = _frames_in(file, path)
         place = _choice(path, frames, index, "frames (an animation)")
-        _check_pixels(file, path)
+        _check_pixels(file, path, labels=labels)
         if place:
             file.seek(place)
         file.load()

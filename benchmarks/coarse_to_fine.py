@@ -1,7 +1,8 @@
 """Coarse-to-fine: what a low-resolution pass loses and what it saves, by two ways of making it.
 
 A network of its own on the coarse grid, and the fine network itself, run on the coarse grid without being trained for
-it. Threshold and margin of both are chosen on the validation cases by the same rule; losses are those of the test cases.
+it. Threshold and margin of both are chosen on the validation cases by the same rule; losses are those of the test
+cases.
 ``--data phantoms`` are chest CT with nodules; ``--data hippocampus`` are real volumes, cropped around the target.
 """
 

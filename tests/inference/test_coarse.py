@@ -17,25 +17,26 @@ from osler.inference.decoders import DECODERS
 from osler.inference.predictor import Predictor
 from osler.inference.windows import window_starts
 from osler.metrics.bootstrap import exact_bound
-from osler.models.folder import Calibration, Coarse, Model, seal
+from osler.models.folder import Calibration, Coarse, Lost, Model, seal
 from osler.studies.image import Image
 from tiny_models import make_model, make_plan, thresholds
 
 NAMES = ("grey", "white")
 FINE, COARSE = (1.0, 1.0, 1.0), (2.5, 2.5, 3.0)
+LOST = Lost(cases=8, patients=8, voxels=1000, voxels_lost=1, lesions=200, lesions_lost=1, lesions_cut=3)
 
 
 def _plan(spacing, orientation="RAS", **changes):
     return make_plan(names=NAMES, grid=GridPlan(resize="spacing", spacing=spacing, orientation=orientation), **changes)
 
 
-def _bounded(folder, *, threshold=0.5, margin=3.0, orientation="RAS", coarse_levels=(1.5, 2.0)):
+def _bounded(folder, *, threshold=0.5, margin=3.0, orientation="RAS", coarse_levels=(1.5, 2.0), test=None):
     """A model whose fine network finds intensities above 100 and 200, and whose coarse one those above 150."""
     plan = _plan(FINE, orientation)
     fine = make_model(folder / "m", plan, *thresholds(1.0, 2.0, slope=8.0))
     own = _plan(COARSE, orientation, patch=(8, 8, 8))
     make_model(folder / "m" / "coarse", own, *thresholds(*coarse_levels, slope=8.0))
-    entry = Coarse(threshold=threshold, margin=margin, windows=0.5, validation={})
+    entry = Coarse(threshold=threshold, margin=margin, windows=0.5, validation={}, test=test or {"white": LOST})
     return seal(fine.path, fine.info.model_copy(update={"coarse": entry}))
 
 
@@ -61,6 +62,8 @@ def _unseen(model, image):
         foreground = 1 - predictor.predict(prepared)[0]
     box = np.ones(tuple(2 * n + 1 for n in reach_of(prepared.trace, entry.margin)), bool)
     bound = binary_dilation(foreground >= entry.threshold, box)
+    if not bound.any():
+        return np.zeros(prepare([image], model.plan).array.shape[1:], bool)  # everything is looked at
     shape, patch = prepare([image], model.plan).array.shape[1:], model.plan.patch
     padded = tuple(max(n, p) for n, p in zip(shape, patch, strict=True))
     unseen = np.zeros(shape, bool)
@@ -111,15 +114,39 @@ def test_labels_are_those_of_every_window_but_background_in_windows_beyond_the_b
     assert labelled.windows.run + labelled.windows.beyond == labelled.windows.total
 
 
-def test_a_study_in_which_nothing_is_found_is_background(tmp_path):
-    model = _bounded(tmp_path)
-    with Predictor(model) as predictor:
-        trace, labelled = predictor.label([STUDIES["nothing there"]])
-    assert not labelled.mask.any()
-    assert labelled.windows.run == 0
+def test_every_window_is_run_where_the_coarse_pass_finds_nothing_and_that_is_said(tmp_path):
+    model = _bounded(tmp_path, coarse_levels=(9.0, 9.5))  # blind
+    with Predictor(model) as predictor, Predictor(model, every_window=True) as everywhere:
+        trace, labelled = predictor.label([STUDIES["even"]])
+        _, every = everywhere.label([STUDIES["even"]])
+    assert labelled.mask.any()
+    np.testing.assert_array_equal(labelled.mask, every.mask)
+    assert labelled.windows.run == labelled.windows.total
     decoded = DECODERS["segment"].decode(labelled, trace, model.plan, Calibration())
-    assert decoded.answer == []
-    assert "0 of" in decoded.notes[0]
+    assert "found nothing in this study" in decoded.notes[0]
+
+
+def _record(**changes):
+    return LOST.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "problem"),
+    [
+        ({}, {}, "fewer than 5 test cases"),
+        ({}, {"white": _record(cases=4)}, "fewer than 5 test cases"),
+        ({"grey": LOST}, {"white": LOST}, "no test case has grey"),
+        ({}, {"white": LOST, "grey": _record(voxels_lost=3)}, "loses 0.30% of grey"),
+        ({}, {"white": _record(lesions_lost=3)}, "1.5% of its parts"),
+    ],
+)
+def test_a_coarse_network_is_off_unless_its_record_of_test_cases_allows_it(tmp_path, validation, test, problem):
+    model = _bounded(tmp_path, test={"white": LOST})
+    entry = model.info.coarse.model_copy(update={"validation": validation, "test": test})
+    assert problem in entry.problem
+    model = seal(model.path, model.info.model_copy(update={"coarse": entry}))
+    with Predictor(model) as predictor:
+        assert predictor.label([STUDIES["even"]])[1].windows is None
 
 
 def test_the_map_is_the_probability_of_anything_but_background(tmp_path):
@@ -141,7 +168,7 @@ def test_a_changed_coarse_network_is_noticed(tmp_path):
     path = model.path / "coarse" / "model.json"
     path.write_text(path.read_text().replace("tests", "other"))
     assert Model.open(model.path).verify().faults == ("coarse/model.json was changed",)
-    with pytest.raises(ModelError, match="coarse/model.json"):
+    with pytest.raises(ModelError, match=r"coarse/model\.json"):
         Predictor(Model.open(model.path))
 
 

@@ -14,8 +14,8 @@ from osler.datasets.preparation import prepare, restore_labels, trace_of
 from osler.inference.labelling import Head, Labeller
 from osler.inference.predictor import Predictor
 from osler.inference.probabilities import softmax
-from osler.inference.selection import Bound, Windows, air_rule, dilated, working_spacing
-from osler.inference.slabs import Slab, blend
+from osler.inference.selection import Body, Bound, Windows, air_rule, dilated, working_spacing
+from osler.inference.slabs import Layer, Slab, blend
 from osler.inference.windows import window_starts
 from osler.studies.image import Image
 from osler.studies.phantoms.chest_ct import make
@@ -237,14 +237,92 @@ def test_no_window_that_is_left_out_holds_body_or_lung_even_where_the_border_cut
 
 def test_a_lung_that_is_as_empty_as_air_is_inside(ct_model):
     array = np.full((1, 96, 96, 40), -1000, np.int16)
-    array[:, 20:76, 20:76] = 40
+    array[:, 18:78, 18:78] = 40
     array[:, 24:72, 24:72] = -1000  # larger than a window
     image = Image(array, np.diag([4.0, 4.0, 4.0, 1.0]), "CT", units="HU")
     boxes = _windows_left_out(ct_model, image)
     hole = np.zeros((96, 96, 40), bool)
-    hole[20:76, 20:76] = True
+    hole[18:78, 18:78] = True
     assert boxes
     assert not any(hole[tuple(slice(*ends) for ends in box)].any() for box in boxes)
+
+
+def _scaled(array):
+    return (array - array.mean()) / array.std()
+
+
+NOT_CT_NUMBERS = {
+    "stored from 0 on": lambda a: a + 1024,
+    "an intercept applied twice": lambda a: a - 1024,
+    "inverted": lambda a: -a,
+    "z-scored": _scaled,
+    "from 0 to 1": lambda a: (a + 1024) / 4096,
+    "eight bits": lambda a: np.clip((a + 200) / 2, 0, 255).astype(np.uint8),
+    "a background of 0, as of MR": lambda a: np.where(a > -500, a + 1024, 0),
+    "tissue at -600, as of a cone beam": lambda a: np.where(a > -500, -600, a),
+}
+
+
+@pytest.mark.parametrize("name", list(NOT_CT_NUMBERS))
+def test_every_window_is_run_where_numbers_are_not_those_of_ct(ct_model, name):
+    image = _chest()
+    odd = Image(NOT_CT_NUMBERS[name](image.array.astype(np.float32)), image.affine, "CT")
+    windows = _labels(ct_model, odd).windows
+    assert windows.run == windows.total
+
+
+@pytest.mark.parametrize("padding", [-2000, -3024, 0])
+@pytest.mark.parametrize("table", [False, True])
+def test_what_surrounds_a_round_field_of_view_takes_nothing_from_the_body(ct_model, padding, table):
+    image = _chest()
+    array = image.array.copy()
+    if table:
+        array[:, 140:146, 20:-20] = -300
+    i, j = (np.arange(n) - (n - 1) / 2 for n in array.shape[1:3])
+    array[:, np.hypot(i[:, None], j) > array.shape[1] / 2] = padding
+    round_one = Image(array, image.affine, "CT", units="HU")
+    some, every = _labels(ct_model, round_one), _labels(ct_model, round_one, every_window=True)
+    assert some.mask.any()
+    np.testing.assert_array_equal(some.mask, every.mask)
+
+
+def test_every_window_of_a_crop_that_is_all_lung_is_run(ct_model):
+    lung = np.random.default_rng(0).normal(-960, 25, (1, 80, 80, 40)).astype(np.int16)  # emphysema
+    lung[:, ::20, ::20] = 30  # its vessels
+    windows = _labels(ct_model, Image(lung, np.diag([4.0, 4.0, 4.0, 1.0]), "CT", units="HU")).windows
+    assert windows.run == windows.total
+
+
+def test_gas_that_the_corner_of_an_image_cuts_open_is_inside(ct_model):
+    array = np.full((1, 96, 96, 40), -1000, np.int16)
+    array[:, 60:] = array[:, :, 60:] = 40  # the wall of a cavity whose other half lies beyond the border
+    array[:, 80:] = array[:, :, 80:] = -1000
+    windows = _labels(ct_model, Image(array, np.diag([4.0, 4.0, 4.0, 1.0]), "CT", units="HU")).windows
+    boxes = _windows_left_out(ct_model, Image(array, np.diag([4.0, 4.0, 4.0, 1.0]), "CT", units="HU"))
+    assert windows.air == len(boxes)
+    assert not any(i[1] <= 80 and j[1] <= 80 for i, j, _ in boxes)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_layers_beyond_the_patient_are_run_whole_and_what_is_not_a_number_is_not_air(axis):
+    rule = air_rule(make_plan(modality="CT", normalisation=CT))
+    planes = np.full((1, 48, 48, 48), -10.0, np.float32)
+    shape = tuple(16 if n == axis else 48 for n in range(3))
+    planes = planes[(slice(None), *(slice(0, n) for n in shape))]
+    corners = [tuple(0 if n == axis else c for n, c in enumerate(place)) for place in product((0, 16, 32), repeat=3)]
+    corners = sorted(set(corners))
+
+    def asked(array):
+        return Body(rule, axis, (0, 0, 0))(Layer(array, axis, 0, corners, (16, 16, 16), (0, 0, 0), shape))
+
+    assert all(asked(planes))
+    body = planes.copy()
+    part = [slice(None), *(slice(None) if n == axis else slice(18, 30) for n in range(3))]
+    body[tuple(part)] = 0.4
+    assert sum(asked(body)) == 1
+    odd = body.copy()
+    odd[tuple([0, *(3 if n == axis else 40 for n in range(3))])] = np.nan
+    assert sum(asked(odd)) == 2
 
 
 def test_a_network_that_does_not_call_air_background_runs_every_window(tmp_path):

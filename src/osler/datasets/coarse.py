@@ -137,8 +137,8 @@ def coarse_for(
         steps=_steps(plan, chosen, fingerprint),
     )
     reason = (
-        f"targets are expected to touch at most {worth.touched:.0%} of {worth.windows} windows; a network on a grid with "
-        f"{worth.fewer:.0f} times fewer voxels says which"
+        f"targets are expected to touch at most {worth.touched:.0%} of {worth.windows} windows; a network on a grid "
+        f"with {worth.fewer:.0f} times fewer voxels says which"
     )
     return made, reason
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -37,6 +38,12 @@ noise of a scanner in air (below 40 HU, and a third of that in the mean), and le
 _SURELY_NOT_AIR = -700.0
 """HU of a single voxel: what is thinner than three voxels is not lost in the mean."""
 _AIR = -1000.0
+_TISSUE = -200.0
+"""HU of a voxel above which it is fat, muscle or bone. Numbers that are off by a
+thousand (an intercept applied twice) show none, nor does a crop that is all lung."""
+_SHOWN = 0.05
+"""Share of a plane that must be tissue before a layer is believed to show a patient in air; bone and contrast of a
+study whose numbers are off do not reach it."""
 _MARGIN_MM = 10.0
 _MARGIN_VOXELS = 8  # where the spacing is unknown
 _PLANES = 16  # looked at together: a cache line of float32
@@ -45,32 +52,39 @@ _PLANES = 16  # looked at together: a cache line of float32
 @dataclass(frozen=True)
 class Windows:
     """How many windows a study has, how many were run, and how many were not because they hold nothing but air outside
-    the body, or else lie beyond the bound of the coarse pass."""
+    the body, or else lie beyond the bound of the coarse pass; ``unbounded`` where that pass found nothing at all and
+    therefore ruled nothing out."""
 
     total: int = 0
     run: int = 0
     air: int = 0
     beyond: int = 0
+    unbounded: bool = False
 
     def notes(self) -> tuple[str, ...]:
-        """A sentence for the findings; nothing when all windows were run."""
+        """Sentences for the findings; nothing when all windows were run as a matter of course."""
+        blind = ("the low-resolution pass found nothing in this study, so it did not bound where the network looked",)
+        blind = blind if self.unbounded else ()
         if self.run == self.total:
-            return ()
+            return blind
         why = [f"{self.air} hold only air outside the body"] if self.air else []
         why += [f"{self.beyond} lie away from everything that the low-resolution pass found"] if self.beyond else []
         return (
             f"the network looked at {self.run} of {self.total} windows: {' and '.join(why)}; what lies in those is "
             "background (--every-window looks at all)",
+            *blind,
         )
 
 
 @dataclass(frozen=True)
 class AirRule:
-    """Where a prepared CT study is not air: above ``mean`` in the mean over 3 × 3 voxels of a plane, or above ``single``
-    in one voxel; per channel, in the network's units. ``air`` is what air becomes."""
+    """Where a prepared CT study is not air: above ``mean`` in the mean over 3 × 3 voxels of a plane, or above
+    ``single`` in one voxel; and where a voxel is tissue: above ``tissue``. Per channel, in the network's units.
+    ``air`` is what air becomes."""
 
     mean: tuple[float, ...]
     single: tuple[float, ...]
+    tissue: tuple[float, ...]
     air: tuple[float, ...]
 
 
@@ -82,7 +96,8 @@ def air_rule(plan: Plan) -> AirRule | None:
     """
     if plan.modality != "CT" or any(one.kind != "dataset" or one.over != "all" for one in plan.normalisation):
         return None
-    return AirRule(*(tuple(_scaled(hu, one) for one in plan.normalisation) for hu in (_NOT_AIR, _SURELY_NOT_AIR, _AIR)))
+    levels = (_NOT_AIR, _SURELY_NOT_AIR, _TISSUE, _AIR)
+    return AirRule(*(tuple(_scaled(hu, one) for one in plan.normalisation) for hu in levels))
 
 
 def _scaled(hu: float, normalisation: NormalisationPlan) -> float:
@@ -95,7 +110,9 @@ class Body:
     """Asked of each layer: which windows touch the patient or what lies on them.
 
     All planes of a layer are laid over each other; what lies between two things along a row or along a column counts
-    as inside, so that lungs, bowel gas and what a border cuts open are the body's; and a margin is left around it.
+    as inside, and so does a corner that a body reaches from both sides, so that lungs, bowel gas and what a border cuts
+    open are the body's; and a margin is left around it. A layer that does not show a patient is run whole: either there
+    is none, or what the numbers mean is not what they mean in CT.
 
     Args:
         rule: what is air.
@@ -107,22 +124,29 @@ class Body:
         self._rule, self._axis, self._margin = rule, axis, tuple(margin)
 
     def __call__(self, layer: Layer) -> list[bool]:
-        occupied = _between(self._occupied(layer.planes))
+        occupied, shown = self._occupied(layer.planes)
+        if not shown:
+            return [True] * len(layer.corners)
+        occupied = _between(occupied)
         return [bool(occupied[self._around(corner, layer.patch)].any()) for corner in layer.corners]
 
     def _around(self, corner: tuple[int, ...], patch: tuple[int, ...]) -> tuple[slice, ...]:
         boxes = zip(corner, patch, self._margin, strict=True)
         return tuple(slice(max(c - m, 0), c + p + m) for n, (c, p, m) in enumerate(boxes) if n != self._axis)
 
-    def _occupied(self, planes: Array) -> Array:
-        """(C, \\*padded) to the two axes other than the slabs': whether any plane holds something there."""
+    def _occupied(self, planes: Array) -> tuple[Array, bool]:
+        """(C, \\*padded) to the two axes other than the slabs', whether any plane holds something there (what is not a
+        number is something), and whether any plane shows a patient."""
         found = np.zeros([size for n, size in enumerate(planes.shape[1:]) if n != self._axis], np.bool_)
-        for channel, mean, single in zip(planes, self._rule.mean, self._rule.single, strict=True):
+        shown, rule = False, self._rule
+        for channel, mean, single, tissue in zip(planes, rule.mean, rule.single, rule.tissue, strict=True):
             stack = np.moveaxis(channel, self._axis, 0)
             for first in range(0, len(stack), _PLANES):
                 part = np.ascontiguousarray(stack[first : first + _PLANES])
-                found |= ((part > single) | (_mean_of_nine(part) > mean)).any(axis=0)
-        return found
+                means = _mean_of_nine(part)
+                found |= ~((part <= single) & (means <= mean)).all(axis=0)
+                shown = shown or bool(((part > tissue).mean(axis=(1, 2)) >= _SHOWN).any())
+        return found, shown
 
 
 def _mean_of_nine(planes: Array) -> Array:
@@ -133,11 +157,19 @@ def _mean_of_nine(planes: Array) -> Array:
 
 
 def _between(occupied: Array) -> Array:
-    """(A, B) bool: also what has something on both sides of it along a row or along a column. Holes are among it."""
-    either = occupied.copy()
+    """(A, B) bool: also what has something on both sides of it along a row or along a column, holes among it, where
+    a corner of the image between two borders that something reaches counts as something."""
+    closed = occupied.copy()
+    for rows, columns in product((slice(None), slice(None, None, -1)), repeat=2):
+        corner = closed[rows, columns]
+        along, down = corner[0], corner[:, 0]
+        if along.any() and down.any():
+            along[: along.argmax()] = True
+            down[: down.argmax()] = True
+    either = closed.copy()
     for axis in (0, 1):
-        before = np.logical_or.accumulate(occupied, axis=axis)
-        after = np.flip(np.logical_or.accumulate(np.flip(occupied, axis), axis=axis), axis)
+        before = np.logical_or.accumulate(closed, axis=axis)
+        after = np.flip(np.logical_or.accumulate(np.flip(closed, axis), axis=axis), axis)
         either |= before & after
     return either
 
@@ -153,6 +185,11 @@ class Bound:
     def __init__(self, mask: Array, shape: Sequence[int]) -> None:
         self._mask, self._shape = mask, tuple(shape)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self._mask.any()
+
     def __call__(self, layer: Layer) -> list[bool]:
         return [self.touches(layer.box(corner)) for corner in layer.corners]
 
@@ -167,17 +204,20 @@ class Selection:
 
     Args:
         body: None where there is no safe rule for what is air, or the network does not call air background.
-        bound: None without a coarse pass.
+        bound: None without a coarse pass. One that holds nothing rules nothing out: a pass that finds no target is as
+            likely blind to this study as right about it.
     """
 
     def __init__(self, body: Body | None, bound: Bound | None) -> None:
-        self._body, self._bound = body, bound
+        self._body, self._bound = body, None if bound is None or bound.empty else bound
+        self._unbounded = bound is not None and bound.empty
         self._total = self._run = self._beyond = 0
 
     @property
     def windows(self) -> Windows:
         """Of the layers asked about so far."""
-        return Windows(self._total, self._run, self._total - self._run - self._beyond, self._beyond)
+        air = self._total - self._run - self._beyond
+        return Windows(self._total, self._run, air, self._beyond, self._unbounded)
 
     def __call__(self, layer: Layer) -> list[bool]:
         count = len(layer.corners)

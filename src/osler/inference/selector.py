@@ -19,7 +19,7 @@ class Selector:
     """The story: made from a model, loaded, asked for any number of studies, released.
 
     Args:
-        model: the opened folder; its coarse network is used where it has one.
+        model: the opened folder; its coarse network is used where it has one and its record allows it.
         engine: a name on the list of engines, for the coarse network.
         threads: 0 lets the engine decide.
         every_window: select nothing: every window is run.
@@ -29,7 +29,8 @@ class Selector:
         self.plan = model.plan
         self._rule = None if every_window else air_rule(model.plan)
         self._known_background: bool | None = None
-        self._entry = None if every_window else model.info.coarse
+        entry = model.info.coarse
+        self._entry = None if every_window or entry is None or entry.problem else entry
         coarse = None if self._entry is None else model.coarse()
         self._coarse = None if coarse is None else CoarsePass(coarse, engine=engine, threads=threads)
 

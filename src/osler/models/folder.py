@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 MODEL_VERSION = 1
+_FEWEST_CASES = 5  # with a target, of the test split, before a coarse network is used
+_MOST_VOXELS = 0.002  # of a label, that its bound may lose there
+_MOST_LESIONS = 0.01  # connected parts of a label, wholly
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
 _ALLOWED_SUFFIXES = {".json", ".md", ".safetensors", ".xml", ".bin", ".onnx"}
 
@@ -118,7 +121,8 @@ class Coarse(_Frozen):
     but background, and ``margin`` (mm; its voxels where the spacing is unknown) around what reaches it, make the bound.
 
     ``windows`` is the mean share of the fine network's windows that touched the bound of the validation cases;
-    ``validation`` (on which threshold and margin were chosen) and ``test`` say by label what is lost.
+    ``validation`` (on which threshold and margin were chosen) and ``test`` say by label what is lost. It is used only
+    where there is no ``problem``.
     """
 
     folder: str = "coarse"
@@ -127,6 +131,25 @@ class Coarse(_Frozen):
     windows: float
     validation: dict[str, Lost]
     test: dict[str, Lost] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why this record does not allow that it is used; "" when it does.
+
+        The test cases, on which nothing was chosen, must show that it is safe: at least 5 of them with a target, every
+        label that validation has among them, and of none more than 0.2 % of the voxels (what a model may lose in Dice
+        to become faster) or more than 1 % of the connected parts outside the bound.
+        """
+        if max((lost.cases for lost in self.test.values()), default=0) < _FEWEST_CASES:
+            return f"fewer than {_FEWEST_CASES} test cases have a target, so what it loses is not known"
+        unknown = sorted(set(self.validation) - set(self.test))
+        if unknown:
+            return f"no test case has {unknown[0]}, so what it loses of it is not known"
+        for name, lost in self.test.items():
+            voxels, lesions = lost.voxels_lost / lost.voxels, lost.lesions_lost / lost.lesions
+            if voxels > _MOST_VOXELS or lesions > _MOST_LESIONS:
+                return f"of the test cases it loses {voxels:.2%} of {name} and {lesions:.1%} of its parts wholly"
+        return ""
 
 
 class ModelInfo(_Frozen):

@@ -44,7 +44,8 @@ def add_coarse(
         progress: told of each case.
 
     Returns:
-        ``info`` with the bound and what it loses, and ""; or ``info`` as it was and why there is no coarse network.
+        ``info`` with the bound and what it loses, and "" or why that record does not allow its use; or ``info`` as it
+        was and why there is no coarse network.
 
     Raises:
         StudyError: when a validation case cannot be used: training used it, so something has changed.
@@ -59,7 +60,7 @@ def add_coarse(
     if entry is None:
         shutil.rmtree(staging / FOLDER)
         return info, problem
-    return info.model_copy(update={"coarse": entry}), ""
+    return info.model_copy(update={"coarse": entry}), entry.problem
 
 
 def _export(folder: Path, info: ModelInfo, plan: Plan, trained: Trained) -> Model:
@@ -148,10 +149,11 @@ def coarse_facts(info: ModelInfo) -> dict[str, str]:
     if info.coarse is None:
         return {}
     coarse = info.coarse
-    facts = {
-        "Coarse pass": f"a low-resolution network says where to look: {coarse.windows:.0%} of the windows of the "
-        "validation cases; what lies elsewhere is background, unless --every-window is given"
-    }
+    use = (
+        f"a low-resolution network says where to look: {coarse.windows:.0%} of the windows of the validation cases; "
+        "what lies elsewhere is background, unless --every-window is given"
+    )
+    facts = {"Coarse pass": f"off, every window is run: {coarse.problem}" if coarse.problem else use}
     for name, lost in (coarse.test or coarse.validation).items():
         whose = "test" if coarse.test else "validation"
         facts[f"Coarse pass, {name}"] = f"{_sentence(lost)}, in {lost.cases} {whose} cases of {lost.patients} patients"

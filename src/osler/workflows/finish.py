@@ -62,7 +62,8 @@ def finish(
     progress: Progress,
 ) -> tuple[Model, Evaluation | None, dict[str, float]]:
     """Write the model folder beside its place, and move it there when it is whole. ``coarse`` is the trained network of
-    ``plan.coarse``; it is left out, and that is said, where its bound would lose targets of the validation cases.
+    ``plan.coarse``; it is left out, and that is said, where its bound would lose targets of the validation cases, and
+    off where it loses too much of those of the test cases.
 
     Returns:
         The model, its evaluation on the test cases (None without any), and seconds by stage.
@@ -92,8 +93,9 @@ def finish(
     if coarse is not None:
         info, problem = add_coarse(staging, info, final, coarse, progress=progress)
         if problem:
-            info = info.model_copy(update={"lineage": {**info.lineage, "coarse": f"left out: {problem}"}})
-            progress.say(f"the model has no coarse pass: {problem}")
+            state = "left out" if info.coarse is None else "off"
+            info = info.model_copy(update={"lineage": {**info.lineage, "coarse": f"{state}: {problem}"}})
+            progress.say(f"the coarse pass is {state}: {problem}")
         clock.lap("coarse pass")
     model = seal(staging, info)
     progress.say("calibrating on the validation split")

@@ -18,7 +18,7 @@ from osler.workflows.train import TrainResult, train
 
 SMALL = {
     "patch": [16, 16, 16],
-    "grid.spacing": [1.0, 1.0, 1.0],
+    "grid.spacing": [3.0, 3.0, 3.0],
     "batch": 4,
     "network.features": [8, 16],
     "network.strides": [[1, 1, 1], [2, 2, 2]],
@@ -26,7 +26,7 @@ SMALL = {
     "augmentation.probability": 0.0,
 }
 COARSE = {
-    "grid": {"resize": "spacing", "spacing": [2.0, 2.0, 2.0], "orientation": "RAS", "spacing_known": True},
+    "grid": {"resize": "spacing", "spacing": [6.0, 6.0, 6.0], "orientation": "RAS", "spacing_known": True},
     "patch": [16, 16, 16],
     "batch": 4,
     "network": {"family": "unet", "features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "blocks": [1, 1]},
@@ -39,13 +39,13 @@ def _write(folder: Path, count: int) -> Path:
     random = np.random.default_rng(0)
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
-    index = np.indices((40, 36, 32))
+    index = np.indices((64, 56, 48), np.float32)
     for n in range(count):
-        centre = random.uniform(6, 25, 3)
+        centre = random.uniform(8, 40, 3).astype(np.float32)
         ball = ((index - centre[:, None, None, None]) ** 2).sum(axis=0) < 20
-        image = random.normal(100, 10, ball.shape) + 120 * ball
+        image = random.normal(100, 10, ball.shape).astype(np.float32) + 120 * ball
         for part, array in (("images", image.astype(np.int16)), ("masks", ball.astype(np.uint8))):
-            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / part / f"s{n:03}.nii.gz")
+            nibabel.save(nibabel.Nifti1Image(array, np.diag([3.0, 3.0, 3.0, 1.0])), folder / part / f"s{n:03}.nii.gz")
     return folder
 
 
@@ -110,7 +110,7 @@ def test_findings_say_how_many_windows_were_looked_at(trained: TrainResult, data
 
 
 def test_a_coarse_network_that_loses_targets_is_left_out_and_that_is_said(data: Path, tmp_path: Path) -> None:
-    blind = {**COARSE, "steps": 1, "grid": {**COARSE["grid"], "spacing": [2.0, 2.0, 2.0]}}  # type: ignore[dict-item]
+    blind = {**COARSE, "steps": 1, "grid": {**COARSE["grid"], "spacing": [6.0, 6.0, 6.0]}}  # type: ignore[dict-item]
     result = train(data, output=tmp_path / "m", steps=2, device="cpu", overrides={**SMALL, "coarse": blind})
     assert result.model is not None
     assert result.model.info.coarse is None

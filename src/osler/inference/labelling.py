@@ -138,7 +138,7 @@ class Labeller:
         """(\\*place) bool: voxels that are background without having been looked at; None where all were."""
         if slab.unseen is None:
             return None
-        return self._joined(slab.unseen[None], self._unseen, slab.start, place)[0]
+        return np.asarray(self._joined(slab.unseen[None], self._unseen, slab.start, place)[0])
 
     def _joined(self, new: Array, tail: Array | None, begin: int, place: Sequence[slice]) -> Array:
         """(F, \\*place) of ``new``, whose first plane is ``begin``, and of the planes kept of those before it."""

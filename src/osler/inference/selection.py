@@ -63,16 +63,17 @@ class Windows:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences for the findings; nothing when all windows were run as a matter of course."""
-        blind = ("the low-resolution pass found nothing in this study, so it did not bound where the network looked",)
-        blind = blind if self.unbounded else ()
+        said = []
+        if self.unbounded:
+            said.append("the low-resolution pass found nothing in this study, so it bounded nothing")
         if self.run == self.total:
-            return blind
+            return tuple(said)
         why = [f"{self.air} hold only air outside the body"] if self.air else []
         why += [f"{self.beyond} lie away from everything that the low-resolution pass found"] if self.beyond else []
         return (
             f"the network looked at {self.run} of {self.total} windows: {' and '.join(why)}; what lies in those is "
             "background (--every-window looks at all)",
-            *blind,
+            *said,
         )
 
 

@@ -83,7 +83,7 @@ def _export(folder: Path, info: ModelInfo, plan: Plan, trained: Trained) -> Mode
 
 def _bound(coarse: CoarsePass, plan: Plan, trained: Trained, progress: Progress) -> tuple[Coarse | None, str]:
     """What is recorded of the coarse network, or why it is left out."""
-    records = {split: trained.records(split) for split in ("validation", "test")}  # type: ignore[arg-type]
+    records = {split: trained.records(split) for split in ("validation", "test")}
     progress.start(_STAGE, sum(map(len, records.values())), "cases")
     validation = _look(coarse, plan, trained.dataset, records["validation"], progress)
     with_targets = sum(bool(case.targets) for case in validation)

@@ -2,7 +2,8 @@
 counted on cases that no network has seen.
 
 A voxel of a target is lost where it lies outside the bound. That is counted on the coarse grid and so does not depend
-on where windows lie; a window that touches the bound looks beyond it, so prediction loses no more than is counted.
+on where windows lie; a window that touches the bound looks beyond it, and where the bound holds nothing all windows are
+run, so prediction loses no more than is counted.
 """
 
 from __future__ import annotations
@@ -162,8 +163,10 @@ def _keeps_all(cases: Sequence[Seen], threshold: float, margin: float) -> bool:
 
 
 def _windows_within(case: Seen, threshold: float, margin: float, plan: Plan) -> float:
-    """The share of the fine network's windows that touch the bound of a study."""
+    """The share of the fine network's windows that touch the bound of a study; all where it holds nothing."""
     bound = Bound(case.map.bound(threshold, margin), case.shape)
+    if bound.empty:
+        return 1.0
     padded = tuple(max(s, p) for s, p in zip(case.shape, plan.patch, strict=True))
     starts = window_starts(padded, plan.patch, plan.overlap)
     touched = [

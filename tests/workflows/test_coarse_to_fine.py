@@ -24,13 +24,16 @@ SMALL = {
     "network.strides": [[1, 1, 1], [2, 2, 2]],
     "network.blocks": [1, 1],
     "augmentation.probability": 0.0,
+    "optimiser.learning_rate": 0.01,
+    "precision": "float32",
+    "channels_last": False,
 }
 COARSE = {
     "grid": {"resize": "spacing", "spacing": [6.0, 6.0, 6.0], "orientation": "RAS", "spacing_known": True},
     "patch": [16, 16, 16],
     "batch": 4,
     "network": {"family": "unet", "features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "blocks": [1, 1]},
-    "steps": 120,
+    "steps": 250,
 }
 
 
@@ -55,11 +58,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write(tmp_path_factory.mktemp("few") / "data", 14)
+
+
+@pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     place = tmp_path_factory.mktemp("model") / "m"
-    return train(data, output=place, steps=120, device="cpu", overrides={**SMALL, "coarse": COARSE})
+    return train(data, output=place, steps=200, device="cpu", threads=1, overrides={**SMALL, "coarse": COARSE})
 
 
+@pytest.mark.slow
 def test_the_model_folder_holds_the_coarse_network_and_what_it_loses(trained: TrainResult) -> None:
     model = trained.model
     assert model is not None
@@ -73,6 +82,7 @@ def test_the_model_folder_holds_the_coarse_network_and_what_it_loses(trained: Tr
     assert model.coarse() is not None
 
 
+@pytest.mark.slow
 def test_the_evaluation_page_and_the_card_say_what_it_loses(trained: TrainResult) -> None:
     assert trained.model is not None
     for text in (
@@ -84,6 +94,7 @@ def test_the_evaluation_page_and_the_card_say_what_it_loses(trained: TrainResult
     assert coarse_facts(trained.model.info)
 
 
+@pytest.mark.slow
 def test_prediction_looks_at_fewer_windows_and_finds_the_same(trained: TrainResult, data: Path, tmp_path: Path) -> None:
     assert trained.model is not None
     image = read_image(sorted((data / "images").iterdir())[0])
@@ -96,6 +107,7 @@ def test_prediction_looks_at_fewer_windows_and_finds_the_same(trained: TrainResu
     np.testing.assert_array_equal(found.mask[kept], all_found.mask[kept])
 
 
+@pytest.mark.slow
 def test_findings_say_how_many_windows_were_looked_at(trained: TrainResult, data: Path, tmp_path: Path) -> None:
     assert trained.model is not None
     study = sorted((data / "images").iterdir())[0]
@@ -109,9 +121,9 @@ def test_findings_say_how_many_windows_were_looked_at(trained: TrainResult, data
     assert not any("windows" in note for note in notes["every"])
 
 
-def test_a_coarse_network_that_loses_targets_is_left_out_and_that_is_said(data: Path, tmp_path: Path) -> None:
-    blind = {**COARSE, "steps": 1, "grid": {**COARSE["grid"], "spacing": [6.0, 6.0, 6.0]}}  # type: ignore[dict-item]
-    result = train(data, output=tmp_path / "m", steps=2, device="cpu", overrides={**SMALL, "coarse": blind})
+def test_a_coarse_network_that_cannot_be_measured_is_left_out_and_that_is_said(few: Path, tmp_path: Path) -> None:
+    brief = {**COARSE, "steps": 1}
+    result = train(few, output=tmp_path / "m", steps=2, device="cpu", threads=1, overrides={**SMALL, "coarse": brief})
     assert result.model is not None
     assert result.model.info.coarse is None
     assert result.model.info.lineage["coarse"].startswith("left out")
@@ -130,14 +142,15 @@ class StopInCoarse(Silent):
             self.cancel.cancel()
 
 
-def test_a_stop_while_the_coarse_network_is_trained_leaves_a_whole_model(data: Path, tmp_path: Path) -> None:
+def test_a_stop_while_the_coarse_network_is_trained_leaves_a_whole_model(few: Path, tmp_path: Path) -> None:
     cancel = CancelToken()
     overrides = {**SMALL, "coarse": COARSE}
     result = train(
-        data,
+        few,
         output=tmp_path / "m",
         steps=2,
         device="cpu",
+        threads=1,
         overrides=overrides,
         cancel=cancel,
         progress=StopInCoarse(cancel),
@@ -147,6 +160,7 @@ def test_a_stop_while_the_coarse_network_is_trained_leaves_a_whole_model(data: P
     assert result.model.verify().faults == ()
 
 
+@pytest.mark.slow
 def test_the_run_folder_keeps_the_curves_of_the_coarse_network_and_no_checkpoint(trained: TrainResult) -> None:
     assert (trained.run_folder / "coarse" / "curves.png").is_file()
     assert list(trained.run_folder.rglob("*.pt")) == []

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,9 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "Row", "machine", "write_table"]
+from _page import figure_text, write_page
+
+__all__ = ["QUICK", "RESULTS", "Row", "machine", "write_table"]
 
 RESULTS = Path(__file__).parent / "results"
+QUICK = "--quick" in sys.argv
+"""Small sizes and one run, to see whether a benchmark still works; its figures say nothing and are not kept."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Row:
     """One figure: Osler's with its 95 % interval, what it must reach, and a peer's that ran here beside it.
 
     ``low``, ``high`` and the peer's are None where there is none; ``n`` counts what the figure is over ("53 cases of 53
-    patients"); ``unit`` is "" for shares.
+    patients"); ``unit`` is "" for shares. ``must_reach`` and ``aim`` are words; ``met`` says whether the first is
+    reached, None where there is nothing to reach or it was not looked at.
     """
 
     what: str
@@ -37,6 +43,8 @@ class Row:
     peer_high: float | None = None
     reference: str = ""
     unit: str = ""
+    aim: str = ""
+    met: bool | None = None
 
 
 def machine() -> dict[str, Any]:
@@ -64,7 +72,7 @@ def write_table(
     notes: Sequence[str] = (),
     extra: Mapping[str, Any] = {},
 ) -> None:
-    """Write and print the table.
+    """Print the table, write it, and make the page of all results again.
 
     Args:
         name: of the two files.
@@ -75,31 +83,27 @@ def write_table(
         extra: further values for the JSON.
     """
     where = machine()
-    head = ["figure", "Osler", *([peer] if peer else []), "must reach", "over", "reference"]
+    head = ["figure", "Osler", *([peer] if peer else []), "must reach", "aim", "over", "reference"]
     lines = [f"# {title}", "", _line(head), _line(["---"] * len(head))]
     for row in rows:
-        here = [_figure(row.peer, row.peer_low, row.peer_high, row.unit) or "not run"] if peer else []
-        ours = _figure(row.value, row.low, row.high, row.unit)
-        lines.append(_line([row.what, ours, *here, row.must_reach, row.n, row.reference]))
+        here = [figure_text(row.peer, row.peer_low, row.peer_high, row.unit) or "not run"] if peer else []
+        ours = figure_text(row.value, row.low, row.high, row.unit)
+        lines.append(_line([row.what, ours, *here, row.must_reach, row.aim, row.n, row.reference]))
     lines += ["", *(f"{note}\n" for note in notes), ", ".join(f"{key} {value}" for key, value in where.items())]
     text = "\n".join(lines) + "\n"
+    print(text)
+    if QUICK:
+        return
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text)
-    record = {"title": title, "peer": peer, "rows": [asdict(row) for row in rows], "machine": where, **extra}
+    rows_of = [asdict(row) for row in rows]
+    record = {"title": title, "peer": peer, "rows": rows_of, "notes": list(notes), "machine": where, **extra}
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    print(text)
+    write_page(RESULTS)
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _figure(value: float | None, low: float | None, high: float | None, unit: str) -> str:
-    if value is None:
-        return ""
-    digits = 1 if unit else 3
-    interval = "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
-    return f"{value:.{digits}f}{f' {unit}' if unit else ''}{interval}"
 
 
 def _processor() -> str:

@@ -1,6 +1,6 @@
 """A converted nnU-Net beside nnU-Net: the same labels and probabilities, and the time from file to file.
 
-    NNUNET_PYTHON=nnunet/bin/python python benchmarks/nnunet_convert.py [RUNS]
+    NNUNET_PYTHON=nnunet/bin/python python benchmarks/nnunet_convert.py [--runs N] [--quick]
 
 The agreement is with the answers in ``shared/data/nnunet-hippocampus/reference``. nnU-Net runs in an environment of its
 own (``benchmarks/peers/nnunet_predict.py`` says how to make it); without NNUNET_PYTHON its times are "not run".
@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
-from _runs import DATA, ROOT, WORK, osler, run
+from _alternate import alternate, times_faster
+from _runs import DATA, ROOT, WORK, Run, osler, run
 from _table import Row, write_table
 
 TRAINED = DATA / "nnunet-hippocampus"
 FOLDER = TRAINED / "Dataset004_Hippocampus" / "nnUNetTrainer_5epochs__nnUNetPlans__3d_fullres"
 PLACE = WORK / "nnunet-convert"
-MUST_AGREE, MUST_BE_NEAR = "0.995", "below 0.005"
+MUST_AGREE, MUST_BE_NEAR, MUST_BE_FASTER = 0.995, 0.005, 5.0
 
 
 def agreement(model: Path) -> list[Row]:
@@ -45,14 +45,17 @@ def agreement(model: Path) -> list[Row]:
                 foreground = (labels > 0) | (expected > 0)
                 name, count = truth.name.split(".")[0], f"{foreground.sum()} voxels"
                 share = float((labels == expected)[foreground].mean())
-                rows.append(Row(f"{name}, {precision}: same label", share, n=count, must_reach=MUST_AGREE))
+                rows.append(Row(f"{name}, {precision}: same label", share, n=count, must_reach="0.995",
+                                met=share >= MUST_AGREE))  # fmt: skip
                 stored = truth.with_name(f"{name}.npz")
                 if stored.is_file():
                     reference = np.load(stored)
                     theirs = reference[reference.files[0]].transpose(0, 3, 2, 1)
                     far = float(np.abs(restore(answer, prepared.trace) - theirs).max())
+                    exact = precision == "float32"
                     rows.append(Row(f"{name}, {precision}: largest difference of a probability", far, n=count,
-                                    must_reach=MUST_BE_NEAR if precision == "float32" else ""))  # fmt: skip
+                                    must_reach="< 0.005" if exact else "",
+                                    met=far < MUST_BE_NEAR if exact else None))  # fmt: skip
     return rows
 
 
@@ -70,39 +73,34 @@ def inputs() -> dict[str, Path]:
     return {f"six volumes of about {first.shape}": small, f"one volume of {mosaic.shape}": large}
 
 
-def seconds(work: dict[str, Callable[[Path], float]], runs: int) -> dict[str, tuple[float, float, float]]:
-    """Median, fastest and slowest of runs in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in work}
-    for number in range(runs):
-        for name, one in work.items():
-            taken[name].append(one(PLACE / f"out-{name}-{number}"))
-    return {name: (statistics.median(times), min(times), max(times)) for name, times in taken.items()}
-
-
-def timed(model: Path, runs: int) -> list[Row]:
+def timed(model: Path) -> list[Row]:
     """From file to file, process start included."""
     rows = []
     python = os.environ.get("NNUNET_PYTHON")
     script = ROOT / "benchmarks" / "peers" / "nnunet_predict.py"
     for what, folder in inputs().items():
-        work: dict[str, Callable[[Path], float]] = {}
+        ways: dict[str, Callable[[], Run]] = {}
         for precision in ("float32", "bf16"):
-            arguments = ("--precision", precision)
-            work[precision] = lambda out, f=folder, a=arguments: osler("predict", model, f, "-o", out, *a).seconds
+            command = ("predict", model, folder, "-o", PLACE / f"out-{precision}", "--force", "--precision", precision)
+            ways[precision] = partial(osler, *command)
         if python:
-            work["nnU-Net"] = lambda out, f=folder: run([python, script, FOLDER, f, out]).seconds
-        found = seconds(work, runs)
-        theirs = found.get("nnU-Net", (None, None, None))
+            ways["nnU-Net"] = partial(run, [python, script, FOLDER, folder, PLACE / "out-nnunet"])
+        found = alternate(ways)
+        theirs = found.get("nnU-Net")
         for precision in ("float32", "bf16"):
-            rows.append(Row(f"{what}, {precision}", *found[precision], f"median of {runs}", "5 times faster", *theirs,
-                            unit="s"))  # fmt: skip
-        for folder_out in PLACE.glob("out-*"):
-            shutil.rmtree(folder_out)
+            ours = found[precision]
+            beside = {} if theirs is None else {"peer": theirs.median}
+            rows.append(ours.row(f"{what}, {precision}: seconds", **beside))
+            memory = {} if theirs is None else {"peer": theirs.peak_mb / 1000}
+            rows.append(Row(f"{what}, {precision}: peak memory", ours.peak_mb / 1000, unit="GB", **memory))
+            if theirs is not None:
+                ratio = times_faster(f"{what}, {precision}: times faster", ours, theirs)
+                claim = {"must_reach": "5", "aim": "10", "met": ratio.value >= MUST_BE_FASTER}
+                rows.append(Row(**{**ratio.__dict__, **(claim if precision == "bf16" else {})}))
     return rows
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     shutil.rmtree(PLACE, ignore_errors=True)
     converted = PLACE / "model"
     made = osler("convert", TRAINED, "--output", converted)
@@ -110,7 +108,7 @@ if __name__ == "__main__":
     write_table(
         "nnunet_convert",
         "A trained nnU-Net, converted",
-        [*agreement(converted), *timed(converted, count)],
+        [*agreement(converted), *timed(converted)],
         peer="nnUNetv2_predict",
         notes=[
             f"Conversion took {made.seconds:.1f} s; logits of the exported graph differ from torch's by at most "

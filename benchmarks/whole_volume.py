@@ -22,8 +22,9 @@ PATCH = (96, 96, 96)
 FEATURES = (32, 64, 128, 256, 320)
 
 
-def _volume(target: Path, slices: int) -> Path:
+def ct_of(slices: int) -> Path:
     """A CT of 512 × 512 × slices: a body of smooth tissue in noisy air, as scanners write it."""
+    target = WORK / f"ct-{slices}.nii.gz"
     if target.exists():
         return target
     random = np.random.default_rng(0)
@@ -41,8 +42,9 @@ def _volume(target: Path, slices: int) -> Path:
     return target
 
 
-def _model(folder: Path, classes: int) -> Path:
+def model_of(classes: int) -> Path:
     """A model folder as training writes it, with weights drawn at random."""
+    folder = WORK / f"volume-model-{classes}"
     if (folder / "model.json").exists():
         return folder
     import torch
@@ -121,8 +123,7 @@ if __name__ == "__main__":
     parser.add_argument("--no-peer", action="store_true")
     chosen = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    scan = _volume(WORK / f"ct-{chosen.slices}.nii.gz", chosen.slices)
-    model = _model(WORK / f"volume-model-{chosen.classes}", chosen.classes)
+    scan, model = ct_of(chosen.slices), model_of(chosen.classes)
     rows: list[Row] = []
     theirs, mask = None, WORK / "monai-mask.nii.gz"
     if PEERS:

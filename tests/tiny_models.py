@@ -116,8 +116,10 @@ def make_model(
     calibration: Calibration | None = None,
     data: DataSummary | None = None,
     lineage: dict[str, Any] | None = None,
+    folds: bool = False,
 ) -> Model:
-    """A sealed folder. Member m has ``bias`` shifted by m on its last output, so that members differ."""
+    """A sealed folder. Member m has ``bias`` shifted by m on its last output, so that members differ; with ``folds`` it
+    is that of fold m of a cross-validation."""
     (folder / "graphs").mkdir(parents=True)
     (folder / "weights").mkdir()
     entries = []
@@ -131,7 +133,8 @@ def make_model(
             graphs[".onnx"] = f"graphs/member{m}.onnx"
             pointwise_onnx(folder / graphs[".onnx"], plan, weights, shifted)
         _weights(folder / f"weights/member{m}.safetensors", weights)
-        entries.append(Member(weights=f"weights/member{m}.safetensors", graphs=graphs))
+        fold = m if folds else None
+        entries.append(Member(weights=f"weights/member{m}.safetensors", graphs=graphs, fold=fold))
     (folder / "plan.json").write_text(plan.model_dump_json())
     info = ModelInfo(
         osler_version="0",

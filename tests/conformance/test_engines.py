@@ -9,7 +9,7 @@ import pytest
 
 from osler.errors import MissingExtra, ModelError, Unknown, UsageError
 from osler.inference.engines import engine_names, make_engine
-from osler.inference.engines.base import Engine
+from osler.inference.engines.base import Engine, is_out_of_memory
 from tiny_models import make_plan, pointwise_graph, pointwise_onnx
 
 WEIGHTS, BIAS = np.array([[1.0], [-2.0], [0.5]]), np.array([0.0, 1.0, -1.0])
@@ -50,6 +50,71 @@ def test_the_input_is_not_changed_and_need_not_be_contiguous(loaded):
     batch = np.random.default_rng(1).normal(size=(1, 1, 16, 16)).astype(np.float32)
     view = np.flip(batch, 2)
     np.testing.assert_allclose(loaded[0].run({"image": view})["logits"], _expected(view), rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture(params=[(name, many, threads) for name in WRITERS for many in (False, True) for threads in (1, 2)])
+def several(request, tmp_path):
+    name, many, threads = request.param
+    engine = make_engine(name)
+    path = tmp_path / f"graph{engine.suffix}"
+    WRITERS[name](path, make_plan(dimensions=2), WEIGHTS, BIAS)
+    engine.load(path, threads=threads, many=many)
+    yield engine
+    engine.release()
+
+
+def _batches(shapes):
+    random = np.random.default_rng(4)
+    return [random.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def test_batches_under_way_at_once_are_answered_in_order(several):
+    batches = _batches([(1 + n % 3, 1, 16, 16) for n in range(20)])
+    answers = list(several.run_many({"image": batch} for batch in batches))
+    assert len(answers) == 20
+    for batch, answer in zip(batches, answers, strict=True):
+        np.testing.assert_array_equal(answer["logits"], several.run({"image": batch})["logits"])
+
+
+def test_a_shape_may_change_among_batches_under_way(several):
+    batches = _batches([(2, 1, 16, 16)] * 5 + [(1, 1, 24, 10)] * 3 + [(3, 1, 16, 16)])
+    for batch, answer in zip(batches, several.run_many({"image": batch} for batch in batches), strict=True):
+        np.testing.assert_allclose(answer["logits"], _expected(batch), rtol=1e-6, atol=1e-6)
+
+
+def test_whoever_stops_listening_to_batches_leaves_the_engine_usable(several):
+    (batch,) = _batches([(2, 1, 16, 16)])
+    running = several.run_many({"image": batch} for _ in range(10))
+    next(running)
+    np.testing.assert_allclose(several.run({"image": batch})["logits"], _expected(batch), rtol=1e-6, atol=1e-6)
+    running.close()
+    assert len(list(several.run_many({"image": batch} for _ in range(10)))) == 10
+
+
+def test_a_wrong_batch_among_others_is_a_model_error(several):
+    (good,) = _batches([(2, 1, 16, 16)])
+    with pytest.raises(ModelError, match="cannot take inputs"):
+        list(several.run_many([{"image": good}, {"picture": good}, {"image": good}]))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Check 'false' failed at src/inference/src/cpp/infer_request.cpp:224:\nstd::bad_alloc",
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 107",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: tried to allocate 8 bytes",
+        "Available memory of 12 is smaller than requested bytes of 4096",
+    ],
+)
+def test_what_libraries_say_when_memory_runs_out_is_known(said):
+    assert is_out_of_memory(RuntimeError(said))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("The input tensor size is not equal to the model input type"))
 
 
 def test_releasing_and_loading_again_works(loaded):

@@ -9,7 +9,7 @@ from osler.inference.engines.openvino import OpenVinoEngine
 from osler.inference.labelled import as_labelled
 from osler.inference.predictor import Predictor, default_precision
 from osler.inference.probabilities import probabilities, softmax
-from osler.inference.windows import sliding
+from osler.inference.windows import sliding, window_starts
 from osler.models.folder import Calibration
 from osler.studies.image import Image
 from tiny_models import make_model, make_plan, thresholds
@@ -196,3 +196,35 @@ def test_a_study_whose_answer_is_not_finite_is_refused_slab_by_slab(tmp_path):
     model = make_model(tmp_path / "m", make_plan(), weights, np.full_like(bias, np.inf))
     with pytest.raises(Unsuitable, match="not finite"):
         _labelled(model, _volume())
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_memory_that_runs_out_in_the_middle_of_a_volume_repeats_no_window(segmenter, monkeypatch, room):
+    image, runs = _volume((40, 40, 45)), []
+    _, expected = _labelled(segmenter, image, every_window=True, members=[0])
+    plain_run = OpenVinoEngine.run
+
+    def scarce(self, inputs):
+        windows = len(inputs["image"])
+        if windows > room and len(runs) > 1:
+            raise MemoryError
+        runs.append(windows)
+        return plain_run(self, inputs)
+
+    monkeypatch.setattr(OpenVinoEngine, "run", scarce)
+    with Predictor(segmenter, every_window=True, members=[0]) as predictor:
+        _, found = predictor.label([image])
+        assert predictor.most_at_once is not None
+        assert predictor.most_at_once <= room
+    np.testing.assert_array_equal(found.mask, expected.mask)
+    windows = np.prod([len(starts) for starts in window_starts((40, 40, 45), segmenter.plan.patch)])
+    assert sum(runs) == windows
+
+
+def test_a_volume_for_which_a_single_window_is_too_much_is_not_answered(segmenter, monkeypatch):
+    def none_left(self, inputs):
+        raise MemoryError
+
+    monkeypatch.setattr(OpenVinoEngine, "run", none_left)
+    with pytest.raises(MemoryError):
+        _labelled(segmenter, _volume())

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
 from osler.errors import StudyError, Unreadable
+from osler.inference.engines import Engine
 from osler.inference.predictor import Predictor
 from osler.inference.stream import stream
 from osler.progress import CancelToken
@@ -69,3 +73,83 @@ def test_after_a_stop_nothing_new_is_begun(model):
 
     with Predictor(model) as predictor:
         assert [answer.key for answer in stream(predictor, sources(), cancel=token)] == ["a"]
+
+
+def _answers(model, sources, **settings):
+    threads = settings.get("threads", 0)
+    with Predictor(model, threads=threads) as predictor:
+        return list(stream(predictor, sources, **settings))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_bits_in_the_same_order(model, threads):
+    random = np.random.default_rng(5)
+    images = [Image(random.normal(100, 60, (1, 8, 8))) for _ in range(101)]
+
+    def late(image, seconds):
+        def load():
+            time.sleep(seconds)
+            return [image]
+
+        return load
+
+    sources = [(n, late(image, 0.004 * (n % 7 == 3))) for n, image in enumerate(images)]
+    sources.insert(50, ("broken", _broken))
+    alone = _answers(model, sources, threads=1)
+    found = _answers(model, sources, threads=threads)
+    assert [one.key for one in found] == [key for key, _ in sources]
+    for one, other in zip(found, alone, strict=True):
+        assert one.problem == other.problem
+        np.testing.assert_array_equal(one.output, other.output)
+
+
+def test_small_studies_are_read_ahead_and_large_ones_are_not(model):
+    begun, most = [], 0
+    lock = threading.Lock()
+
+    def source(n, side):
+        def load():
+            with lock:
+                begun.append(n)
+            return [Image(np.full((1, side, side), 50.0) + np.eye(side))]
+
+        return load
+
+    with Predictor(model) as predictor:
+        for answer in stream(predictor, ((n, source(n, 8)) for n in range(200)), threads=2):
+            most = max(most, len(begun) - answer.key)
+    assert 32 < most < 200
+    begun.clear()
+    most = 0
+    with Predictor(model) as predictor:
+        for answer in stream(predictor, ((n, source(n, 3000)) for n in range(8)), threads=2):
+            most = max(most, len(begun) - answer.key)
+    assert most <= 3
+
+
+def test_a_fault_of_the_program_is_raised_and_no_thread_stays(model):
+    def fault():
+        raise ZeroDivisionError
+
+    with Predictor(model) as predictor, pytest.raises(ZeroDivisionError):
+        list(stream(predictor, [("a", _image(10)), ("b", fault), ("c", _image(10))]))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("osler-read")]
+
+
+def test_memory_that_runs_out_in_the_network_costs_no_study(model, monkeypatch):
+    with Predictor(model) as predictor:
+        expected = list(stream(predictor, [(n, _image(n)) for n in range(40)]))
+        (engine,) = predictor._engines
+        run = engine.run
+
+        def scarce(inputs):
+            if len(inputs["image"]) > 5:
+                raise MemoryError
+            return run(inputs)
+
+        monkeypatch.setattr(engine, "run", scarce)
+        monkeypatch.setattr(engine, "run_many", lambda batches: Engine.run_many(engine, batches))
+        found = list(stream(predictor, [(n, _image(n)) for n in range(40)]))
+        assert predictor.most_at_once == 4
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.output, other.output, rtol=1e-6)

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from osler.datasets.plan import AugmentationPlan
-from osler.learning.augmentation import _blur, apply, draw, source_shape
+from osler.learning.augmentation import _blur, _grid, apply, draw, source_shape
 
 OFF = {
     "rotation": 0.0,
@@ -49,6 +49,24 @@ def test_the_same_draw_applied_twice_gives_the_same_bits() -> None:
     one, two = apply(drawn, image, mask, (10, 10, 8)), apply(drawn, image, mask, (10, 10, 8))
     assert torch.equal(one[0], two[0])
     assert torch.equal(one[1], two[1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (8, 11, 6)])
+@pytest.mark.parametrize("elastic", [0.0, 2.0])
+def test_sampling_places_are_those_of_the_plain_formula_in_float64(shape: tuple[int, ...], elastic: float) -> None:
+    plan = AugmentationPlan(flips=(True,) * len(shape), elastic=elastic, shear=0.1, shift=0.1, probability=0.5)
+    drawn = draw(plan, shape, 5, generator(2))
+    source = tuple(size + 4 for size in shape)
+    axes = [torch.arange(size, dtype=torch.float64) - (size - 1) / 2 for size in shape]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    moved = torch.einsum("...d,bed->b...e", places, drawn.affine.double())
+    moved = moved + drawn.shift.double().reshape(-1, *([1] * len(shape)), len(shape))
+    if drawn.elastic is not None:
+        mode = "bilinear" if len(shape) == 2 else "trilinear"
+        bend = torch.nn.functional.interpolate(drawn.elastic.double(), size=shape, mode=mode, align_corners=True)
+        moved = moved + bend.movedim(1, -1)
+    expected = (moved / torch.tensor([size / 2 for size in source])).flip(-1)
+    torch.testing.assert_close(_grid(drawn, shape, source, torch.device("cpu")).double(), expected, rtol=0, atol=1e-6)
 
 
 def test_a_draw_depends_on_the_generator_alone() -> None:

@@ -187,6 +187,29 @@ def test_cases_that_the_model_has_learnt_from_are_left_out(classes: Path, tmp_pa
     assert "learnt from 20 cases, which were left out" in found.what
 
 
+def test_of_a_cross_validation_each_case_is_judged_by_the_members_that_have_not_seen_it(
+    classes: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset(classes)
+    summary = seen_by("m", dataset, CASES)
+    held_out = {0: summary.seen[:30], 1: summary.seen[30:55]}  # five are of no fold: all members have seen them
+    folds = summary.model_copy(update={"held_out": held_out})
+    found = suspects(inspect(classes, model=classifier(tmp_path / "m", data=folds, members=2, folds=True)))
+    assert set(found.cases) == WRONG_NAMES
+    assert found.figures["answers checked"] == 55
+    assert "learnt from 5 cases, which were left out" in found.what
+
+
+def test_members_of_another_fold_do_not_judge(tmp_path: Path) -> None:
+    data = table(tmp_path / "data", ["value"], lambda n, wrong: [level(n)])
+    summary = seen_by("m", open_dataset(data), CASES)
+    plan = make_plan("regress", dimensions=2, patch=(16, 16), target_mean=0.0, target_std=100.0)
+    folds = summary.model_copy(update={"held_out": {0: summary.seen[3:], 1: summary.seen[:3]}})
+    model = make_model(tmp_path / "m", plan, np.ones((1, 1)), np.zeros(1), members=2, folds=True, data=folds)
+    found = suspects(inspect(data, model=model))  # member 1 answers 100 more than member 0
+    assert set(found.cases) == {"p00", "p01", "p02"}
+
+
 def test_too_few_cases_that_the_model_has_not_seen_are_a_note(classes: Path, tmp_path: Path) -> None:
     dataset = open_dataset(classes)
     found = suspects(inspect(classes, model=classifier(tmp_path / "m", data=seen_by("m", dataset, 50))))

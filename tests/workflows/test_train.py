@@ -179,6 +179,9 @@ def test_cross_validation_measures_every_case_once_and_ships_the_ensemble(masks:
     assert result.evaluation is not None
     assert len(result.model.info.members) == 3
     assert result.evaluation.cases == 16
+    held_out = result.model.info.data.held_out
+    assert sorted(held_out) == [0, 1, 2]
+    assert len({digest for digests in held_out.values() for digest in digests}) == 16
 
 
 def test_an_ensemble_answers_with_the_mean_of_its_members(classes: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.manifest import ImageRef, Record
-from osler.errors import PathNotFound, Unreadable
+from osler.errors import PathNotFound, StudyError, Unreadable
 
-__all__ = ["content_digest", "patient_digest"]
+__all__ = ["content_digest", "known_digest", "patient_digest"]
 
 _CHUNK = 1 << 20
 
@@ -41,6 +41,14 @@ def content_digest(dataset: Dataset, record: Record, salt: str) -> str:
             one.update(chunk)
         digest.update(one.digest())
     return digest.hexdigest()
+
+
+def known_digest(dataset: Dataset, record: Record, salt: str) -> str:
+    """As ``content_digest``, and "" of a case that cannot be read: no model has seen it."""
+    try:
+        return content_digest(dataset, record, salt)
+    except (StudyError, PathNotFound):
+        return ""
 
 
 def patient_digest(patient: str, salt: str) -> str:

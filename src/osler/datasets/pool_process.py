@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
+from osler.datasets.free_memory import free_memory
 from osler.errors import OslerError
 
 __all__ = ["PoolProcess", "Task", "memory_for_processes"]
@@ -24,7 +24,6 @@ _START_S = 600.0
 _SHARE = 0.8
 """Of the memory that is free, what the processes may take; the rest is for the parent and the system's cache."""
 _UNKNOWN = 4 << 30
-_UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -127,29 +126,7 @@ def _start(theirs: Connection) -> subprocess.Popen[bytes]:
 def memory_for_processes() -> int:
     """Bytes that all processes together may take: four fifths of what is free, for the machine and for its container.
 
-    Reads /proc/meminfo and the limits of the control group (Linux); elsewhere 4 GiB are assumed.
+    Elsewhere than on Linux 4 GiB are assumed.
     """
-    free = [_figure(_free_of_machine), _figure(_free_of_container)]
-    known = [one for one in free if one is not None]
-    return int(_SHARE * min(known, default=_UNKNOWN))
-
-
-def _figure(read: Callable[[], int]) -> int | None:
-    try:
-        value = read()
-    except (OSError, ValueError, StopIteration):
-        return None
-    return value if value < _UNLIMITED else None
-
-
-def _free_of_machine() -> int:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) << 10
-
-
-def _free_of_container() -> int:
-    root = Path("/sys/fs/cgroup")
-    if (root / "memory.max").exists():  # version 2; "max" is no number
-        return int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
-    limit = int((root / "memory/memory.limit_in_bytes").read_text())
-    return limit - int((root / "memory/memory.usage_in_bytes").read_text())
+    free = free_memory()
+    return int(_SHARE * (_UNKNOWN if free is None else free))

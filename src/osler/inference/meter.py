@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +20,9 @@ class Meter:
     """A context manager; afterwards ``seconds`` (wall clock) and ``peak_mb`` (resident memory of the
     process, 10^6 bytes).
 
-    Linux lets a process reset its own peak, so the peak is that of this piece of work. Elsewhere it is the highest
-    since the process started.
+    Linux lets a process reset its own peak, so the peak is that of this piece of work and of what other threads did
+    meanwhile. Elsewhere it is the highest since the process started. Meters may run in several threads and within each
+    other.
     """
 
     def __init__(self) -> None:
@@ -29,8 +31,10 @@ class Meter:
         self._start = 0.0
 
     def __enter__(self) -> Meter:
-        with suppress(OSError):  # no Linux, or a sandbox that forbids it: the peak is the process's own
-            _CLEAR.write_text("5")
+        with _running_lock:
+            _mark()
+            self.peak_mb = 0.0
+            _running.append(self)
         self._start = time.perf_counter()
         return self
 
@@ -38,7 +42,23 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.seconds = time.perf_counter() - self._start
-        self.peak_mb = _peak_bytes() / 1e6
+        with _running_lock:
+            _mark()
+            _running.remove(self)
+
+
+_running: list[Meter] = []
+_running_lock = threading.Lock()
+
+
+def _mark() -> None:
+    """Give the peak since the last mark to every meter that runs, and begin a new one."""
+    if _running:
+        peak = _peak_bytes() / 1e6
+        for meter in _running:
+            meter.peak_mb = max(meter.peak_mb, peak)
+    with suppress(OSError):  # no Linux, or a sandbox that forbids it: the peak is the process's own
+        _CLEAR.write_text("5")
 
 
 def _peak_bytes() -> int:

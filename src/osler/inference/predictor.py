@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial, reduce
-from itertools import chain, combinations
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +15,9 @@ import numpy as np
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
 from osler.errors import ModelError, Unsuitable, UsageError
+from osler.inference.batches import Halving, Most, OncePerValue, flips_of, logits_in_flight, stacks_of
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
+from osler.inference.heads import narrow_heads
 from osler.inference.labelled import LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
 from osler.inference.probabilities import probabilities
@@ -32,7 +33,6 @@ __all__ = ["Predictor", "default_precision"]
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
-_ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
 _SLAB = 16  # planes whose probabilities are computed at once
 
 
@@ -90,10 +90,11 @@ class Predictor:
             )
         self._every_window = every_window
         self._selector = Selector(model, engine=engine, threads=threads, every_window=every_window)
-        self._flips = _subsets(self.plan.mirror_axes) if mirror else [()]
+        self._flips = flips_of(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
         self._precision: Precision = precision or default_precision(model)
         self._threads = threads
+        self._most = Most()
         self._engines: list[Engine] = []
         self._heads: list[tuple[Array, Array]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -105,12 +106,13 @@ class Predictor:
         """
         with ExitStack() as undo:
             undo.callback(self.close)
-            self._heads = self._narrow_heads()
+            self._heads = narrow_heads(self.model, self.members)
             output: Output = "features" if self._heads else "logits"
             for member in self.members:
                 engine = make_engine(self._engine_name)
                 graph = self.model.graph(member, engine.suffix)
-                engine.load(graph, precision=self._precision, threads=self._threads, output=output)
+                whole = self.plan.task != "segment"
+                engine.load(graph, precision=self._precision, threads=self._threads, output=output, many=whole)
                 self._engines.append(engine)
             self._selector.load()
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
@@ -168,7 +170,8 @@ class Predictor:
             Unsuitable: when the network's answer is not finite.
         """
         source = SlabSource(images, self.plan)
-        run = self._run_windows if self._every_window else _OncePerValue(self._run_windows)
+        each = Halving(self._run_windows, self._most)
+        run = each if self._every_window else OncePerValue(each)
         head = self._head()
         labeller = Labeller(source.trace, head, self.plan.outputs, self._pool)
         selection = self._selector.select(images, source, run, head)
@@ -176,8 +179,9 @@ class Predictor:
         mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
         kept = source.trace.source_part[1:]
         patch, weights = self.plan.patch, self.plan.window_weights
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
-        for slab in blend(source, patch, run, select=selection, channels=self._channels, **settings):
+        batch = _windows_at_once(patch, self._engines)
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
+        for slab in blend(source, patch, run, select=selection, channels=self.blended, **settings):
             _check_finite(slab.values)
             for first, classes in labeller.add(slab):
                 mask[kept][..., first : first + classes.shape[-1]] = table[classes]
@@ -203,14 +207,85 @@ class Predictor:
         """``logits`` for several studies."""
         return self._mean(studies)
 
-    def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
+    def in_flight(self, stacks: Iterable[Array], *, logits: bool = False) -> Iterator[list[Array] | MemoryError]:
+        """Answers about whole studies that come in stacks, with several stacks under way at once; not for masks.
+
+        Args:
+            stacks: (B, C, \\*S) each, prepared studies of one shape; taken a few ahead of the answers.
+            logits: as ``logits_many`` instead of ``predict_many``.
+
+        Yields:
+            B answers (O,), which nobody has looked at yet whether they are finite; the MemoryError in their place where
+            there was not enough memory for so many at once.
+
+        Raises:
+            ModelError: when nothing is loaded, or the graph cannot take the studies' shape.
+        """
+        self._check_loaded()
+        for mean in logits_in_flight(self._engines, self._flips, stacks):
+            if isinstance(mean, MemoryError):
+                yield mean
+            else:
+                yield [one if logits else self._probabilities(one) for one in mean]
+
+    @property
+    def blended(self) -> int:
+        """Channels of what is blended of windows: what goes into narrow heads, or the outputs."""
+        return sum(weight.shape[1] for weight, _ in self._heads) or self.plan.outputs
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """On what its speed and its memory depend, beside the machine."""
+        return {
+            "digest": self.model.info.digest,
+            "engine": self._engine_name,
+            "precision": self._precision,
+            "threads": self._threads,
+            "members": list(self.members),
+            "copies": len(self._flips),
+        }
+
+    @property
+    def usual_batch(self) -> int:
+        """How many windows, or small studies, go through the network at once while memory suffices."""
+        return _windows_at_once(self.plan.patch, self._engines) if self.plan.task == "segment" else _STACK
+
+    def at_most(self, items: int) -> None:
+        """From now on, no more windows or small studies than this at once."""
+        self._most.items = items
+
+    def try_out(self, items: int) -> None:
+        """Run the network on a batch of noise, for what that takes.
+
+        Raises:
+            ModelError: when nothing is loaded.
+            MemoryError: when there is not enough memory.
+        """
+        self._check_loaded()
+        noise = np.random.default_rng(0).normal(size=(items, self.plan.inputs, *self.plan.patch))
+        self._run_windows(noise.astype(np.float32))
+
+    @property
+    def precision(self) -> Precision:
+        """What the engines were asked for."""
+        return self._precision
+
+    @property
+    def most_at_once(self) -> int | None:
+        """The most windows or small studies in one batch; None unless memory was found to be scarce."""
+        return self._most.items
+
+    def _check_loaded(self) -> None:
         if not self._engines:
             raise ModelError("the predictor is not loaded", remedy="use it in a with statement")
+
+    def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
+        self._check_loaded()
         answers: list[Array | None] = [None] * len(studies)
-        groups = _singles(studies) if self.plan.task == "segment" else _stacks(studies)
+        groups = stacks_of(studies, most=1 if self.plan.task == "segment" else _STACK)
         for numbers in groups:
             stack = np.stack([studies[n].array for n in numbers])  # (B, C, *S)
-            for n, answer in zip(numbers, self._mean_of_stack(stack), strict=True):
+            for n, answer in zip(numbers, Halving(self._mean_of_stack, self._most)(stack), strict=True):
                 answers[n] = answer
         return [answer for answer in answers if answer is not None]
 
@@ -238,7 +313,7 @@ class Predictor:
     def _passes(self, stack: Array) -> Iterator[Array]:
         """Logits of each member, averaged over mirrored copies."""
         for engine in self._engines:
-            run = partial(self._mirrored, engine)
+            run = Halving(partial(self._mirrored, engine), self._most)
             yield self._windowed(run, stack) if self.plan.task == "segment" else run(stack)
 
     def _mirrored(self, engine: Engine, stack: Array) -> Array:
@@ -253,7 +328,8 @@ class Predictor:
     def _windowed(self, run: Callable[[Array], Array], stack: Array) -> Array:
         """(B, C, \\*S) to logits (B, O, \\*S), window by window."""
         patch, weights = self.plan.patch, self.plan.window_weights
-        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": _windows_at_once(patch), "weights": weights}
+        batch = _windows_at_once(patch, self._engines)
+        settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
         volumes = [sliding(one, patch, run, **settings) for one in stack]
         return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
 
@@ -286,11 +362,6 @@ class Predictor:
         total = reduce(lambda one, other: np.add(one, other, out=one), found)
         return total if passes == 1 else np.divide(total, np.float32(passes), out=total)
 
-    @property
-    def _channels(self) -> int:
-        """Of what ``_run_windows`` gives."""
-        return sum(weight.shape[1] for weight, _ in self._heads) or self.plan.outputs
-
     def _head(self) -> Head:
         """What makes the mean logits of the members out of what ``_run_windows`` gives."""
         temperature = self.calibration.temperature
@@ -301,54 +372,11 @@ class Predictor:
         biases = np.stack([bias for _, bias in self._heads])
         return Head(weights, biases.mean(axis=0), temperature)
 
-    def _narrow_heads(self) -> list[tuple[Array, Array]]:
-        """Weight (O, F) and bias (O,) of each member's last layer, where its inputs are fewer than its outputs."""
-        plan = self.plan
-        entries = [self.model.info.members[member] for member in self.members]
-        if plan.task != "segment" or plan.dimensions != 3 or not all(entry.head for entry in entries):
-            return []
-        from safetensors import safe_open
 
-        heads = []
-        for member, entry in zip(self.members, entries, strict=True):
-            with safe_open(self.model.graph(member, ".safetensors"), framework="numpy") as file:
-                weight, bias = file.get_tensor(f"{entry.head}.weight"), file.get_tensor(f"{entry.head}.bias")
-            heads.append((weight.reshape(weight.shape[:2]).astype(np.float32), bias.astype(np.float32)))
-        return heads if sum(weight.shape[1] for weight, _ in heads) < plan.outputs else []
-
-
-class _OncePerValue:
-    """Runs windows, but of those that hold one value per channel only the first with these values."""
-
-    def __init__(self, run: Callable[[Array], Array]) -> None:
-        self._run = run
-        self._known: dict[tuple[float, ...], Array] = {}
-
-    def __call__(self, windows: Array) -> Array:
-        """(B, C, \\*patch) to (B, F, \\*patch)."""
-        values = [_value_of(window) for window in windows]
-        if not any(values):
-            return self._run(windows)
-        answers = []
-        for window, value in zip(windows, values, strict=True):
-            if value is None:
-                answers.append(self._run(window[None])[0])
-                continue
-            if value not in self._known:
-                self._known[value] = self._run(window[None])[0]
-            answers.append(self._known[value])
-        return np.stack(answers) if len(answers) > 1 else answers[0][None]
-
-
-def _value_of(window: Array) -> tuple[float, ...] | None:
-    """The one value of each channel of (C, \\*patch); None where it holds more than one."""
-    lowest = window.reshape(len(window), -1).min(axis=1)
-    highest = window.reshape(len(window), -1).max(axis=1)
-    return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None
-
-
-def _windows_at_once(patch: Sequence[int]) -> int:
-    return max(1, min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch))))
+def _windows_at_once(patch: Sequence[int], engines: Sequence[Engine]) -> int:
+    """As many as the engines run at the same time, small windows more."""
+    small = min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch)))
+    return max(small, *(engine.at_once for engine in engines))
 
 
 def _on_source(profiles: Sequence[Array], trace: Trace) -> tuple[Array, ...]:
@@ -365,20 +393,3 @@ def _check_finite(values: Array) -> None:
             "the network's answer to this study is not finite",
             remedy="check the study's intensities against those of the training data",
         )
-
-
-def _subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """All combinations of the axes, the empty one first."""
-    return list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
-
-
-def _singles(studies: Sequence[Prepared]) -> list[list[int]]:
-    return [[n] for n in range(len(studies))]
-
-
-def _stacks(studies: Sequence[Prepared]) -> list[list[int]]:
-    """Numbers of studies of one shape, at most ``_STACK`` together."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for n, study in enumerate(studies):
-        by_shape.setdefault(study.array.shape, []).append(n)
-    return [group[i : i + _STACK] for group in by_shape.values() for i in range(0, len(group), _STACK)]

@@ -120,17 +120,27 @@ def draw(plan: AugmentationPlan, patch: tuple[int, ...], count: int, generator: 
 
 
 def _grid(drawn: Draw, patch: tuple[int, ...], source: tuple[int, ...], device: torch.device) -> Tensor:
-    """(B, *patch, D) sampling positions in grid_sample's coordinates (last axis first, −1 to 1, faces aligned)."""
-    axes = [torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in patch]
-    places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # (*patch, D) centred output voxels
-    moved = torch.einsum("...d,bed->b...e", places, drawn.affine.to(device))
-    moved = moved + drawn.shift.to(device).reshape(-1, *([1] * len(patch)), len(patch))
-    if drawn.elastic is not None:
+    """(B, *patch, D) sampling positions in grid_sample's coordinates (last axis first, −1 to 1, faces aligned).
+
+    A place is a sum of one term per axis, so that only the last sum is of the size of the patch.
+    """
+    half = torch.tensor([size / 2 for size in source])
+    affine = (drawn.affine / half[:, None]).flip(1).to(device)  # (B, D, D), from voxels to those coordinates
+    grid = (drawn.shift / half).flip(1).to(device).reshape(-1, *([1] * len(patch)), len(patch))
+    for axis, size in enumerate(patch):
+        places = torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
+        form = [1] * len(patch)
+        form[axis] = size
+        grid = grid + (places[:, None] * affine[:, None, :, axis]).reshape(-1, *form, len(patch))
+    if drawn.elastic is None:
+        return grid
+    bent = drawn.elastic.flatten(1).any(1).nonzero()[:, 0]
+    if len(bent):
         mode = "bilinear" if len(patch) == 2 else "trilinear"
-        bend = functional.interpolate(drawn.elastic.to(device), size=patch, mode=mode, align_corners=True)
-        moved = moved + bend.movedim(1, -1)
-    half = torch.tensor([size / 2 for size in source], device=device)
-    return (moved / half).flip(-1)
+        field = (drawn.elastic[bent] / half.reshape(-1, *([1] * len(patch)))).flip(1).to(device)
+        bend = functional.interpolate(field, size=patch, mode=mode, align_corners=True)
+        grid[bent.to(device)] += bend.movedim(1, -1)
+    return grid
 
 
 def _blur(x: Tensor, sigma: Tensor) -> Tensor:

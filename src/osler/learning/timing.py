@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from osler.cache import cache_folder
 from osler.datasets.candidates import Candidate, Variant, assumed_step_s, is_coarse, steps_needed, variants
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
@@ -34,9 +35,10 @@ def detect_hardware(device: str = "auto") -> Hardware:
     return found.model_copy(update={"gpu": properties.name, "gpu_memory_gib": memory})
 
 
-def cache_file() -> Path:
-    """Where step times are kept: ``$XDG_CACHE_HOME/osler/step-times.json``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "osler" / "step-times.json"
+def cache_file() -> Path | None:
+    """Where step times are kept: ``step-times.json`` in the user's cache; None where nothing is kept."""
+    folder = cache_folder()
+    return None if folder is None else folder / "step-times.json"
 
 
 def _machine(hardware: Hardware) -> str:
@@ -44,8 +46,11 @@ def _machine(hardware: Hardware) -> str:
 
 
 def _read_cache(machine: str) -> dict[str, float]:
+    path = cache_file()
+    if path is None:
+        return {}
     try:
-        stored = json.loads(cache_file().read_text())
+        stored = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError):  # no cache, or one cut off: everything is measured again
         return {}
     return {key: float(value) for key, value in stored.get(machine, {}).items()}
@@ -53,6 +58,8 @@ def _read_cache(machine: str) -> dict[str, float]:
 
 def _write_cache(machine: str, timings: dict[str, float]) -> None:
     path = cache_file()
+    if path is None:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

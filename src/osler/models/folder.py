@@ -82,7 +82,8 @@ class DataSummary(_Frozen):
     measured on came with the data; "unknown": the model was trained by another program and converted.
 
     ``seen`` and ``seen_patients`` are salted SHA-256 of the content of each training and calibration case and of each
-    such patient's identifier, so that evaluation can leave out what the model has seen.
+    such patient's identifier, so that evaluation can leave out what the model has seen. ``held_out`` are, of a
+    cross-validation, those of the cases which the members of each fold have never seen, by the fold's number.
     """
 
     name: str
@@ -95,6 +96,7 @@ class DataSummary(_Frozen):
     salt: str = ""
     seen: tuple[str, ...] = ()
     seen_patients: tuple[str, ...] = ()
+    held_out: dict[int, tuple[str, ...]] = {}
 
 
 class Lost(_Frozen):

@@ -54,7 +54,8 @@ def ensure_free(output: Path, studies: Iterable[str], *, force: bool) -> None:
     for study in studies:
         if any((output / study / name).exists() for name in _OURS):
             raise OutputExists(
-                f"{output / study} holds results already", remedy="give another --output, or --force to overwrite"
+                f"{output / study} holds results already",
+                remedy="give another --output, or --force to overwrite; --continue goes on with a run that was stopped",
             )
     if (output / "summary.csv").exists():
         raise OutputExists(

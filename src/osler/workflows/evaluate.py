@@ -12,11 +12,11 @@ from osler.assurance.page import write_page
 from osler.assurance.results import SplitBy
 from osler.assurance.wording import headline_sentences
 from osler.datasets.dataset import Dataset
-from osler.datasets.identity import content_digest, patient_digest
+from osler.datasets.identity import known_digest, patient_digest
 from osler.datasets.layouts import open_dataset
 from osler.datasets.manifest import Record, Split
 from osler.datasets.plan import Plan
-from osler.errors import DatasetError, NoLabels, OslerError, OutputExists, PathNotFound, StudyError, TooFew, UsageError
+from osler.errors import DatasetError, NoLabels, OslerError, OutputExists, TooFew, UsageError
 from osler.inference.engines import DEFAULT_ENGINE, Precision
 from osler.inference.predictor import Predictor
 from osler.models.folder import DataSummary, Model
@@ -178,7 +178,7 @@ def part_seen(
     for record in records:
         token.raise_if_cancelled()
         known = record.patient is not None and patient_digest(record.patient, summary.salt) in patients
-        (seen if known or _content_in(dataset, record, summary.salt, cases) else unseen).append(record)
+        (seen if known or known_digest(dataset, record, summary.salt) in cases else unseen).append(record)
         sink.advance(_STAGE)
     sink.finish(_STAGE)
     return seen, unseen
@@ -187,13 +187,6 @@ def part_seen(
 def _holds_the_given_test_split(model: Model, seen: int, include_seen: bool) -> bool:
     """Whether these are what is left of the data that the model was trained on, whose test split came with them."""
     return seen > 0 and not include_seen and model.info.data.split_by == "given"
-
-
-def _content_in(dataset: Dataset, record: Record, salt: str, cases: set[str]) -> bool:
-    try:
-        return content_digest(dataset, record, salt) in cases
-    except (StudyError, PathNotFound):
-        return False
 
 
 def _ensure_free(output: Path) -> None:

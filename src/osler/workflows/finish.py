@@ -207,7 +207,12 @@ def _summary(trained: Sequence[Trained]) -> DataSummary:
         salt=salt,
         seen=tuple(sorted(content_digest(dataset, record, salt) for dataset, record in seen.values())),
         seen_patients=tuple(sorted(patient_digest(patient, salt) for patient in patients)) if known else (),
+        held_out={m.fold: _digests(m, "test", salt) for m in trained if m.fold is not None},
     )
+
+
+def _digests(member: Trained, split: Split, salt: str) -> tuple[str, ...]:
+    return tuple(sorted(content_digest(member.dataset, record, salt) for record in member.records(split)))
 
 
 def _default_use(plan: Plan, dataset: Dataset) -> str:

@@ -6,9 +6,11 @@ model and answer are much further apart than on the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from osler.assurance.results import CaseRow
 from osler.datasets.checks.robust import Usual, outliers
 from osler.datasets.dataset import Dataset
+from osler.datasets.identity import known_digest
 from osler.datasets.label_errors import find_label_errors
 from osler.datasets.labels import LabelSet
 from osler.datasets.manifest import Record
@@ -24,13 +27,13 @@ from osler.errors import DatasetError, StudyError, TooFew, UsageError
 from osler.inference.calibrate import images_of
 from osler.inference.labelled import as_labelled
 from osler.inference.predictor import Predictor
-from osler.inference.stream import stream
+from osler.inference.stream import Answer, stream
 from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.studies.geometry import Array
 from osler.workflows.evaluate import part_seen
 from osler.workflows.matching import Matching, match_labels
-from osler.workflows.measure import evaluate_records
+from osler.workflows.measure import Part, measure_parts
 
 __all__ = ["Asked", "check_answers", "fitting_model"]
 
@@ -82,9 +85,10 @@ def check_answers(
 ) -> Asked:
     """The cases whose answer is probably wrong, the surest first, and what the model says of each.
 
-    Cases that the model was trained or calibrated on say nothing about their labels and are left out; so are cases that
-    cannot be read. A note says so when too few are left, when no answer is suspect, and when the model disagrees so
-    often that it is no judge.
+    Cases that the model was trained or calibrated on say nothing about their labels and are left out; of a
+    cross-validation, each is judged by the members that have not seen it. Cases that cannot be read are left out too.
+    A note says so when too few are left, when no answer is suspect, and when the model disagrees so often that it is no
+    judge.
 
     Args:
         model: a model folder.
@@ -104,24 +108,49 @@ def check_answers(
     sink, token = progress or Silent(), cancel or CancelToken()
     answered = [record for record in dataset.records if record.answered]
     seen, unseen = part_seen(dataset, answered, model.info.data, progress=sink, cancel=token)
-    if len(unseen) < _FEWEST:
-        return Asked((_too_few(len(seen), len(unseen)),))
-    with Predictor(model, threads=threads) as predictor:
-        asking = _Asking(predictor, dataset, match_labels(dataset.labels, model.plan.labels), sink, token)
-        if dataset.labels.kind in ("mask", "number"):
-            suspects = _by_disagreement(asking, unseen)
-        else:
-            suspects = _by_probability(asking, unseen)
-        problem = _problem(suspects, seen=len(seen), unseen=len(unseen))
+    juries = _juries(model, dataset, seen, unseen)
+    judged = sum(len(records) for _, records in juries)
+    if judged < _FEWEST:
+        return Asked((_too_few(len(answered) - judged, judged),))
+    with ExitStack() as stack:
+        parts = [
+            Part(stack.enter_context(Predictor(model, threads=threads, members=members)), dataset, tuple(records))
+            for members, records in juries
+        ]
+        asking = _Asking(parts, dataset, match_labels(dataset.labels, model.plan.labels), sink, token)
+        by_disagreement = dataset.labels.kind in ("mask", "number")
+        suspects = _by_disagreement(asking) if by_disagreement else _by_probability(asking)
+        problem = _problem(suspects, seen=len(answered) - judged, unseen=judged)
         first = problem.cases[:masks] if dataset.labels.kind == "mask" else ()
         return Asked((problem,), _masks_of(asking, first))
 
 
+_Jury = tuple[tuple[int, ...] | None, list[Record]]
+"""Numbers of the members that judge, None for all, and the cases that none of them has seen."""
+
+
+def _juries(model: Model, dataset: Dataset, seen: Sequence[Record], unseen: Sequence[Record]) -> list[_Jury]:
+    found: list[_Jury] = [(None, list(unseen))] if unseen else []
+    summary = model.info.data
+    if not summary.held_out:
+        return found
+    digests = {record.name: known_digest(dataset, record, summary.salt) for record in seen}
+    taken: set[str] = set()
+    for fold, held_out in summary.held_out.items():
+        members = tuple(n for n, member in enumerate(model.info.members) if member.fold == fold)
+        known = set(held_out)
+        records = [r for r in seen if r.name not in taken and digests[r.name] in known]
+        taken |= {r.name for r in records}
+        if records and members:
+            found.append((members, records))
+    return found
+
+
 @dataclass(frozen=True)
 class _Asking:
-    """An entered predictor and what it is asked about."""
+    """Entered predictors and what each is asked about."""
 
-    predictor: Predictor
+    parts: Sequence[Part]
     dataset: Dataset
     matching: Matching
     progress: Progress
@@ -183,21 +212,20 @@ def _problem(suspects: _Suspects, *, seen: int, unseen: int) -> Problem:
     )
 
 
-def _by_probability(asking: _Asking, records: Sequence[Record]) -> _Suspects:
-    names, outputs, truths = _answers(asking, records)
+def _by_probability(asking: _Asking) -> _Suspects:
+    names, outputs, truths = _answers(asking)
     if len(names) < _FEWEST:
         return _Suspects(len(names))
     judge = _of_several if asking.matching.model.kind == "several" else _of_classes
     return judge(names, outputs, truths, asking.matching.model.names)
 
 
-def _answers(asking: _Asking, records: Sequence[Record]) -> tuple[list[str], Array, Array]:
+def _answers(asking: _Asking) -> tuple[list[str], Array, Array]:
     """Names, outputs (N, O) and truths (N,) or (N, O) of the cases that could be used."""
     names: list[str] = []
     outputs, truths = [], []
-    asking.progress.start(_STAGE, len(records), "cases")
-    sources = ((record, partial(images_of, asking.dataset, record, asking.predictor.plan)) for record in records)
-    for answer in stream(asking.predictor, sources, cancel=asking.cancel):
+    asking.progress.start(_STAGE, sum(len(part.records) for part in asking.parts), "cases")
+    for answer in chain.from_iterable(_asked(part, part.records, asking.cancel) for part in asking.parts):
         asking.progress.advance(_STAGE)
         record = answer.key
         if record.target is None:
@@ -212,6 +240,11 @@ def _answers(asking: _Asking, records: Sequence[Record]) -> tuple[list[str], Arr
     asking.cancel.raise_if_cancelled()
     asking.progress.finish(_STAGE)
     return names, np.array(outputs), np.array(truths)
+
+
+def _asked(part: Part, records: Iterable[Record], cancel: CancelToken) -> Iterator[Answer[Record]]:
+    sources = ((record, partial(images_of, part.dataset, record, part.predictor.plan)) for record in records)
+    return stream(part.predictor, sources, cancel=cancel)
 
 
 def _of_classes(names: Sequence[str], outputs: Array, truths: Array, labels: Sequence[str]) -> _Suspects:
@@ -244,12 +277,10 @@ def _of_several(names: Sequence[str], outputs: Array, truths: Array, labels: Seq
     return _Suspects(len(names), {name: "; ".join(parts) for name, parts in details.items()}, scores)
 
 
-def _by_disagreement(asking: _Asking, records: Sequence[Record]) -> _Suspects:
+def _by_disagreement(asking: _Asking) -> _Suspects:
     """Masks by their mean agreement with the model's, numbers by their distance from it."""
     try:
-        measured = evaluate_records(
-            asking.predictor, asking.dataset, records, pictures=0, progress=asking.progress, cancel=asking.cancel
-        )
+        measured = measure_parts(asking.parts, pictures=0, progress=asking.progress, cancel=asking.cancel)
     except TooFew:  # no case could be used
         return _Suspects(0)
     labels = asking.dataset.labels
@@ -282,14 +313,12 @@ def _said_of_number(row: CaseRow, limits: Usual, unit: str) -> str:
 
 def _masks_of(asking: _Asking, names: Sequence[str]) -> dict[str, Array]:
     """What the model draws in a few cases, which are asked once more so that no mask of the others has to be kept."""
-    wanted = [record for record in asking.dataset.records if record.name in names]
-    sources = ((record, partial(images_of, asking.dataset, record, asking.predictor.plan)) for record in wanted)
     drawn = {}
-    for answer in stream(asking.predictor, sources, cancel=asking.cancel):
-        _, trace, output = answer.usable
-        regions = asking.predictor.plan.regions
-        mask = as_labelled(output, trace, asking.matching.model, regions=regions).mask
-        drawn[answer.key.name] = _with_values_of_the_data(mask, asking.matching)
+    for part in asking.parts:
+        for answer in _asked(part, (r for r in part.records if r.name in names), asking.cancel):
+            _, trace, output = answer.usable
+            labelled = as_labelled(output, trace, asking.matching.model, regions=part.predictor.plan.regions)
+            drawn[answer.key.name] = _with_values_of_the_data(labelled.mask, asking.matching)
     asking.cancel.raise_if_cancelled()
     return drawn
 

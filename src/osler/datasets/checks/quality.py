@@ -62,7 +62,7 @@ _RULES: dict[str, _Rule] = {
         code="quality-sharpness", side="high", floor=log(1.3), logarithm=True, what="blurred along one axis"
     ),
     "ghosting": _Rule(code="quality-ghosting", side="high", floor=0.05, logarithm=False, what="ghosts of themselves"),
-    "bias": _Rule(code="quality-bias", side="high", floor=log(1.5), logarithm=True, what="shaded unevenly"),
+    "bias": _Rule(code="quality-bias", side="high", floor=0.15, logarithm=False, what="shaded unevenly"),
     "exposure": _Rule(code="quality-exposure", side="both", floor=0.15, logarithm=False, what="too dark or bright"),
     "contrast": _Rule(code="quality-exposure", side="low", floor=log(1.5), logarithm=True, what="of little contrast"),
     "clipped_high": _Rule(

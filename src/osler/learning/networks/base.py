@@ -83,7 +83,8 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, features, *spatial) to the same shape."""
         if self.training and x.device.type == "cpu":
-            samples = [x[n : n + 1] for n in range(x.shape[0])]
+            # chunks, not slices: the gradient of a slice is a whole batch of zeros for each sample
+            samples = x.chunk(len(x))
             return torch.cat(
                 [functional.batch_norm(s, None, None, self.weight, self.bias, True, 0.0, self.eps) for s in samples]
             )

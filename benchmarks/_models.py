@@ -1,0 +1,193 @@
+"""Models and studies that several benchmarks need: made once into the work folder and kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from _runs import DATA, WORK, osler
+from _table import QUICK
+
+__all__ = [
+    "five_level_unet",
+    "hippocampus_model",
+    "hippocampus_plan",
+    "mosaic",
+    "nnunet_model",
+    "phantom_ct",
+    "resnet18",
+    "scan_of_64",
+]
+
+_SIZE = (96, 96, 64) if QUICK else (256, 256, 128)
+_PATCH = (64, 64, 64)
+_SPACING = (1.4, 1.4, 1.6)  # about what the phantoms have; the same for all, so that nothing is resampled
+_STEPS = 4 if QUICK else 150
+_CASES = 4 if QUICK else 8
+_FEATURES = (8, 16, 32, 64, 80) if QUICK else (32, 64, 128, 256, 320)
+_SUFFIX = "-quick" if QUICK else ""
+
+
+def phantom_ct(number: int, place: Path) -> tuple[Path, Path]:
+    """A chest phantom as a volume of 256×256×128 and its mask (lungs, heart, spine; nodules count as lungs)."""
+    from osler.studies.phantoms import chest_anatomy, chest_ct
+
+    image, mask = place / "images" / f"chest_{number}.nii.gz", place / "masks" / f"chest_{number}.nii.gz"
+    if not mask.exists():
+        for path in (image, mask):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        phantom = chest_ct.make(seed=number, size=_SIZE, scanner=0)
+        labels = np.where(phantom.mask.array[0] == chest_anatomy.NODULES, chest_anatomy.LUNGS, phantom.mask.array[0])
+        for voxels, path in ((phantom.image.array[0], image), (labels.astype(np.uint8), mask)):
+            nibabel.save(nibabel.Nifti1Image(_of_length(voxels, _SIZE[2]), np.diag([*_SPACING, 1.0])), path)
+    return image, mask
+
+
+def _of_length(voxels: np.ndarray, slices: int) -> np.ndarray:
+    """A volume with so many slices: the first ones, or the last one again and again."""
+    missing = max(0, slices - voxels.shape[2])
+    return np.pad(voxels, ((0, 0), (0, 0), (0, missing)), mode="edge")[..., :slices]
+
+
+def five_level_unet() -> tuple[Path, Path, Path]:
+    """A residual U-Net of 32 to 320 filters trained on phantoms for some minutes, an unseen volume, its mask."""
+    data, model = WORK / f"chests{_SUFFIX}", WORK / f"five-levels{_SUFFIX}"
+    for number in range(_CASES):
+        phantom_ct(number, data)
+    image, mask = phantom_ct(1000, WORK / f"unseen-chest{_SUFFIX}")
+    if not (model / "model.json").exists():
+        levels = len(_FEATURES)
+        network = {"family": "unet", "features": _FEATURES, "blocks": (1,) * levels}
+        network["strides"] = ((1, 1, 1), *((2, 2, 2),) * (levels - 1))
+        changes = {"patch": _PATCH, "batch": 1, "network": network, "grid": {"spacing": _SPACING}}
+        chosen = WORK / "five-levels.json"
+        chosen.write_text(json.dumps({**changes, "precision": "bf16", "channels_last": True}))
+        patient = r"chest_(\d+)"
+        arguments = ("--steps", str(_STEPS), "--plan", chosen, "--output", model, "--force", "--patient", patient)
+        osler("train", data, *arguments)
+    return model, image, mask
+
+
+def nnunet_model() -> Path:
+    """The trained nnU-Net of the shared data, converted."""
+    model = WORK / "nnunet-converted"
+    if not (model / "model.json").exists():
+        osler("convert", DATA / "nnunet-hippocampus", "--output", model, "--force")
+    return model
+
+
+def mosaic() -> tuple[Path, Path]:
+    """Real hippocampus volumes side by side, 256×256×128, and their masks."""
+    image, mask = WORK / f"mosaic{_SUFFIX}.nii.gz", WORK / f"mosaic{_SUFFIX}-mask.nii.gz"
+    if not mask.exists():
+        sources = sorted((DATA / "hippocampus" / "imagesTr").glob("*.nii.gz"))
+        volumes = [np.zeros(_SIZE, np.float32), np.zeros(_SIZE, np.uint8)]
+        tile = (32, 48, 32)
+        starts = [range(0, size - length + 1, length) for size, length in zip(_SIZE, tile, strict=True)]
+        places = [(i, j, k) for i in starts[0] for j in starts[1] for k in starts[2]]
+        for number, start in enumerate(places):
+            source = sources[number % len(sources)]
+            for volume, path in zip(volumes, (source, source.parents[1] / "labelsTr" / source.name), strict=True):
+                part = np.asarray(nibabel.load(path).dataobj)[tuple(slice(0, length) for length in tile)]
+                part = part / max(float(np.percentile(part, 99)), 1e-6) if volume.dtype == np.float32 else part
+                volume[tuple(slice(s, s + n) for s, n in zip(start, part.shape, strict=True))] = part
+        for volume, target in zip(volumes, (image, mask), strict=True):
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), target)
+    return image, mask
+
+
+def hippocampus_plan() -> Path:
+    """What ``osler train`` plans for the hippocampus in 15 minutes on this machine, as a file."""
+    target = WORK / "hippocampus-plan.json"
+    if not target.exists():
+        WORK.mkdir(parents=True, exist_ok=True)
+        length = ("--steps", "4") if QUICK else ("--budget", "15m")
+        planned = osler("train", DATA / "hippocampus", *length, "--plan-only", "--output", WORK / "hippocampus-plan")
+        plan = {**planned.record["plan"], "budget_s": None, "steps": 4}
+        target.write_text(json.dumps(plan))
+    return target
+
+
+def hippocampus_model() -> Path:
+    """That plan after a few steps: for what a prediction takes, not for its scores."""
+    model = WORK / "hippocampus-steps"
+    if not (model / "model.json").exists():
+        length = ("--steps", "4", "--plan", hippocampus_plan())
+        osler("train", DATA / "hippocampus", *length, "--output", model, "--force")
+    return model
+
+
+def scan_of_64() -> Path:
+    """A NIfTI of 64³ voxels of 1 mm."""
+    target = WORK / "scan-64.nii.gz"
+    if not target.exists():
+        random = np.random.default_rng(0)
+        from scipy.ndimage import gaussian_filter
+
+        voxels = (gaussian_filter(random.normal(0, 1, (64, 64, 64)), 3) * 2000 + 300).clip(0, 1000)
+        WORK.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(voxels.astype(np.int16), np.eye(4)), target)
+    return target
+
+
+def resnet18(classes: int = 2) -> Path:
+    """A residual network for pictures of 224×224: eight blocks after a stem, 64 to 512 filters, weights at random."""
+    import torch
+
+    from osler.datasets.labels import Label, LabelSet
+    from osler.datasets.plan import (
+        AugmentationPlan,
+        GridPlan,
+        LossPlan,
+        NetworkPlan,
+        NormalisationPlan,
+        OptimiserPlan,
+        Plan,
+    )
+    from osler.learning.export import export_member
+    from osler.learning.networks import build_network
+    from osler.models.folder import DataSummary, ModelInfo, seal
+
+    folder = WORK / "resnet18"
+    if (folder / "model.json").exists():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plan = Plan(
+        task="classify",
+        dimensions=2,
+        channels=("image",),
+        labels=LabelSet(kind="classes", labels=tuple(Label(name=f"class_{n}", value=n) for n in range(classes))),
+        grid=GridPlan(resize="stretch", shape=(224, 224), spacing_known=False),
+        normalisation=(NormalisationPlan(kind="range", low=0.0, high=100.0),),
+        patch=(224, 224),
+        batch=32,
+        network=NetworkPlan(
+            family="encoder",
+            features=(64, 64, 128, 256, 512),
+            strides=((2, 2),) * 5,
+            blocks=(1, 2, 2, 2, 2),
+            normalisation="batch",
+        ),
+        loss=LossPlan(name="cross_entropy"),
+        optimiser=OptimiserPlan(),
+        augmentation=AugmentationPlan(flips=(False, False)),
+        steps=1,
+    )
+    torch.manual_seed(0)
+    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
+    (folder / "plan.json").write_text(plan.model_dump_json(indent=1))
+    info = ModelInfo(
+        osler_version="0",
+        name=folder.name,
+        created="2026-11-21",
+        intended_use="benchmark of time and memory",
+        members=(member,),
+        data=DataSummary(name="none"),
+    )
+    seal(folder, info)
+    return folder

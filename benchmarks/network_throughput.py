@@ -1,0 +1,90 @@
+"""From a volume of 256×256×128 in memory to its labels: Osler beside MONAI with the same weights and windows.
+
+    python benchmarks/network_throughput.py [--runs N] [--quick]
+
+Two trained networks: a residual U-Net of five levels on a phantom that it has not seen, and a real nnU-Net on real
+volumes side by side. The masks of both programs are compared with each other and with the truth.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from _alternate import alternate, times_faster
+from _models import five_level_unet, mosaic, nnunet_model
+from _runs import PEERS, ROOT, WORK, Run, run
+from _table import Row, write_table
+
+PRECISIONS = ("bf16", "float32")
+MUST_BE_FASTER, MUST_AGREE = 4.0, 0.998
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean over the labels that either has."""
+    scores = []
+    for value in sorted({*np.unique(one), *np.unique(other)} - {0}):
+        a, b = one == value, other == value
+        scores.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+    return float(np.mean(scores)) if scores else 1.0
+
+
+def _ours(model: Path, image: Path, precision: str, mask: Path) -> Run:
+    return run([sys.executable, ROOT / "benchmarks/workers/osler_network.py", model, image, precision, mask])
+
+
+def _theirs(model: Path, image: Path, mask: Path) -> Run:
+    return run([sys.executable, ROOT / "benchmarks/peers/monai_network.py", model, image, mask])
+
+
+def compared(name: str, model: Path, image: Path, truth: Path) -> list[Row]:
+    """One network: seconds, times faster, memory and agreement of each precision."""
+    masks = {way: WORK / f"throughput-{way}.npy" for way in (*PRECISIONS, "MONAI")}
+    ways = {precision: partial(_ours, model, image, precision, masks[precision]) for precision in PRECISIONS}
+    if PEERS:
+        ways["MONAI"] = partial(_theirs, model, image, masks["MONAI"])
+    measured = alternate(ways)
+    expected = np.asarray(nibabel.load(truth).dataobj)
+    theirs = measured.get("MONAI")
+    rows = []
+    for precision in PRECISIONS:
+        ours, found = measured[precision], np.load(masks[precision])
+        what = f"{name}, {precision}"
+        beside = {} if theirs is None else {"peer": theirs.median}
+        rows.append(ours.row(f"{what}: seconds", **beside))
+        memory = {} if theirs is None else {"peer": theirs.peak_mb / 1000}
+        rows.append(Row(f"{what}: peak memory of the process", ours.peak_mb / 1000, unit="GB", **memory))
+        if theirs is not None:
+            first = precision == "bf16"
+            their_mask = np.load(masks["MONAI"])
+            ratio = times_faster(f"{what}: times faster", ours, theirs)
+            agreement = Row(f"{what}: mean Dice between the masks of the two", dice(found, their_mask))
+            rows += [_claimed(ratio, "4", "8", MUST_BE_FASTER), _claimed(agreement, "0.998", "", MUST_AGREE)] if first \
+                else [ratio, agreement]  # fmt: skip
+            truths = {"peer": dice(their_mask, expected)}
+        else:
+            truths = {}
+        rows.append(Row(f"{what}: mean Dice with the truth", dice(found, expected), **truths))
+    return rows
+
+
+def _claimed(row: Row, must: str, aim: str, least: float) -> Row:
+    return Row(**{**row.__dict__, "must_reach": must, "aim": aim, "met": row.value >= least})
+
+
+if __name__ == "__main__":
+    WORK.mkdir(parents=True, exist_ok=True)
+    write_table(
+        "network_throughput",
+        "Network on a volume of 256×256×128, in memory, same weights",
+        [
+            *compared("five-level U-Net, 64³ windows", *five_level_unet()),
+            *compared("nnU-Net (hippocampus), 40×56×40 windows", nnunet_model(), *mosaic()),
+        ],
+        peer="MONAI sliding_window_inference, eager float32, same windows",
+        notes=["Each run is a process of its own that loads the network and warms it up before it measures."],
+    )

@@ -1,0 +1,141 @@
+"""Batches through engines: several under way at once, and smaller ones where memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import chain, combinations, tee
+
+import numpy as np
+
+from osler.datasets.preparation import Prepared
+from osler.inference.engines import Engine
+from osler.studies.geometry import Array
+
+__all__ = ["Halving", "Most", "OncePerValue", "flips_of", "logits_in_flight", "stacks_of"]
+
+
+_ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
+
+
+@dataclass
+class Most:
+    """How many items go into one batch at most; None as long as memory has sufficed."""
+
+    items: int | None = None
+
+
+class Halving:
+    """Runs batches, and where memory runs out in halves, down to one item.
+
+    Whoever asks for a batch gets its whole answer, so that nothing that was done before is done again. Once memory has
+    run out, later batches are small from the beginning.
+
+    Args:
+        run: maps (B, ...) to (B, ...), each item by itself.
+        most: shared by those that run on the same engine.
+    """
+
+    def __init__(self, run: Callable[[Array], Array], most: Most) -> None:
+        self._run = run
+        self._most = most
+
+    def __call__(self, batch: Array) -> Array:
+        """The answer to (B, ...).
+
+        Raises:
+            MemoryError: when there is none left for a single item.
+        """
+        most = self._most.items
+        if most is None or len(batch) <= most:
+            try:
+                return self._run(batch)
+            except MemoryError:
+                if len(batch) == 1:
+                    raise
+                most = self._most.items = len(batch) // 2
+        parts = [self(batch[first : first + most]) for first in range(0, len(batch), most)]
+        return np.concatenate(parts)
+
+
+class OncePerValue:
+    """Runs windows, but of those that hold one value per channel only the first with these values."""
+
+    def __init__(self, run: Callable[[Array], Array]) -> None:
+        self._run = run
+        self._known: dict[tuple[float, ...], Array] = {}
+
+    def __call__(self, windows: Array) -> Array:
+        """(B, C, \\*patch) to (B, F, \\*patch)."""
+        values = [_value_of(window) for window in windows]
+        if not any(values):
+            return self._run(windows)
+        answers = []
+        for window, value in zip(windows, values, strict=True):
+            if value is None:
+                answers.append(self._run(window[None])[0])
+                continue
+            if value not in self._known:
+                self._known[value] = self._run(window[None])[0]
+            answers.append(self._known[value])
+        return np.stack(answers) if len(answers) > 1 else answers[0][None]
+
+
+def logits_in_flight(
+    engines: Sequence[Engine], flips: Sequence[tuple[int, ...]], stacks: Iterable[Array]
+) -> Iterator[Array | MemoryError]:
+    """Mean logits over engines and mirrored copies of whole studies, with as many stacks under way as engines like.
+
+    Args:
+        engines: loaded; each answers with one output, (B, O).
+        flips: the spatial axes along which each copy is mirrored.
+        stacks: (B, C, \\*S) each; taken a few ahead of the answers.
+
+    Yields:
+        (B, O) of each stack, in their order; the MemoryError in its place where there was not enough memory.
+    """
+    copies = tee(stacks, len(engines))
+    running = [engine.run_many(_mirrored(own, flips)) for engine, own in zip(engines, copies, strict=True)]
+    for first in running[0]:
+        answers = [[first, *(next(running[0]) for _ in flips[1:])]]
+        answers += [[next(each) for _ in flips] for each in running[1:]]
+        failure = next((one for several in answers for one in several if isinstance(one, MemoryError)), None)
+        yield failure or _mean([_mean([_only(one) for one in several]) for several in answers])
+
+
+def flips_of(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """All combinations of the axes, the empty one first."""
+    return list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
+
+
+def stacks_of(studies: Sequence[Prepared], *, most: int) -> list[list[int]]:
+    """Numbers of studies of one shape, at most so many together."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for n, study in enumerate(studies):
+        by_shape.setdefault(study.array.shape, []).append(n)
+    return [group[i : i + most] for group in by_shape.values() for i in range(0, len(group), most)]
+
+
+def _mirrored(stacks: Iterable[Array], flips: Sequence[tuple[int, ...]]) -> Iterator[dict[str, Array]]:
+    for stack in stacks:
+        for axes in flips:
+            yield {"image": np.flip(stack, tuple(axis + 2 for axis in axes)) if axes else stack}
+
+
+def _only(answer: dict[str, Array] | MemoryError) -> Array:
+    if isinstance(answer, MemoryError):
+        raise answer
+    (values,) = answer.values()
+    return values
+
+
+def _mean(found: Sequence[Array]) -> Array:
+    return found[0] if len(found) == 1 else reduce(np.add, found) / np.float32(len(found))
+
+
+def _value_of(window: Array) -> tuple[float, ...] | None:
+    """The one value of each channel of (C, \\*patch); None where it holds more than one."""
+    lowest = window.reshape(len(window), -1).min(axis=1)
+    highest = window.reshape(len(window), -1).max(axis=1)
+    return tuple(round(float(v), 4) for v in lowest) if float((highest - lowest).max()) <= _ONE_VALUE else None

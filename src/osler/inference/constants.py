@@ -1,0 +1,134 @@
+"""``Constants``: what a network takes on this machine, measured on its first long run and kept in the user's cache.
+
+CACHE/constants/<key>.json
+
+They are not in the model folder: a folder is made on one machine and used on others, and its files are sealed. The key
+holds what the figures depend on: the model's digest, engine, precision, threads, members, mirrored copies, and the
+processor with its cores. Deleting the file has them measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from osler.cache import cache_folder
+from osler.datasets.free_memory import resident_memory
+from osler.datasets.hardware import Hardware
+from osler.inference.meter import Meter
+from osler.inference.predictor import Predictor
+
+__all__ = ["Constants", "constants_of", "known_constants", "learn_rest"]
+
+_VERSION = 1
+_REST_PER_VOXEL = 6e-8  # until a run has told: reading, resampling, labelling and writing a CT of 512 × 512 × 300
+_REST_PER_STUDY = 0.02
+
+
+class Constants(BaseModel):
+    """Of one model, engine and machine.
+
+    Args:
+        window_s: seconds of one window, or of one small study, through all members and mirrored copies.
+        first_bytes: what the process grew by when the first one went through, loading not counted.
+        batch_bytes: the same of the usual batch.
+        rest_voxel_s: seconds per voxel of the source for all but the network.
+        rest_study_s: the same per study.
+        learnt: how many runs have told of the rest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    version: int = _VERSION
+    window_s: float
+    first_bytes: int
+    batch_bytes: int
+    rest_voxel_s: float = _REST_PER_VOXEL
+    rest_study_s: float = _REST_PER_STUDY
+    learnt: int = 0
+
+
+def known_constants(predictor: Predictor) -> Constants | None:
+    """What was measured before; None when nothing was, or the cache is off or cannot be read."""
+    place = _place(predictor)
+    try:
+        return None if place is None else Constants.model_validate_json(place.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def constants_of(predictor: Predictor) -> Constants:
+    """What was measured before, or is measured now: four runs of the network.
+
+    Args:
+        predictor: entered, and not yet used: what it grows by is measured.
+
+    Raises:
+        MemoryError: when not even one window fits.
+    """
+    known = known_constants(predictor)
+    if known is not None:
+        return known
+    before = resident_memory()
+    with Meter() as first:
+        predictor.try_out(1)
+    with Meter() as one:
+        predictor.try_out(1)
+    seconds, whole = one.seconds, first
+    if predictor.usual_batch > 1:
+        predictor.try_out(predictor.usual_batch)
+        with Meter() as whole:
+            predictor.try_out(predictor.usual_batch)
+        seconds = whole.seconds / predictor.usual_batch
+    first_bytes = max(0, int(first.peak_mb * 1e6) - before)
+    batch_bytes = max(first_bytes, int(whole.peak_mb * 1e6) - before)
+    found = Constants(window_s=seconds, first_bytes=first_bytes, batch_bytes=batch_bytes)
+    _keep(predictor, found)
+    return found
+
+
+def learn_rest(predictor: Predictor, constants: Constants, *, seconds: float, windows: int, voxels: int) -> None:
+    """Remember what a run took beside the network; of several runs the mean.
+
+    Args:
+        predictor: of the run.
+        constants: that it was estimated with.
+        seconds: by the clock, of studies that were large enough to tell.
+        windows: that went through the network.
+        voxels: of their sources.
+    """
+    rest = (seconds - windows * constants.window_s) / max(1, voxels)
+    if rest <= 0:  # windows were passed over: the run cannot tell
+        return
+    weight = min(constants.learnt, 9)
+    mean = rest if weight == 0 else (constants.rest_voxel_s * weight + rest) / (weight + 1)
+    _keep(predictor, constants.model_copy(update={"rest_voxel_s": mean, "learnt": constants.learnt + 1}))
+
+
+def _keep(predictor: Predictor, constants: Constants) -> None:
+    """A cache that cannot be written costs the next run a moment and nothing else."""
+    place = _place(predictor)
+    if place is None:
+        return
+    part = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}.part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(constants.model_dump_json(indent=1))
+        part.replace(place)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _place(predictor: Predictor) -> Path | None:
+    folder = cache_folder()
+    if folder is None:
+        return None
+    facts = {**predictor.facts, "machine": Hardware.detect().model_dump(), "version": _VERSION}
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    return folder / "constants" / f"{key}.json"

@@ -53,6 +53,9 @@ __all__ = [
 ]
 
 
+_LONGEST, _TAIL = 10_000, 500  # characters
+
+
 class OslerError(Exception):
     """Something that a user can act on.
 
@@ -62,12 +65,20 @@ class OslerError(Exception):
     """
 
     def __init__(self, problem: str, *, remedy: str = "") -> None:
-        self.problem = problem
+        self.problem = problem = _bounded(problem)
         self.remedy = remedy
         super().__init__(f"{problem}. {remedy}." if remedy else f"{problem}.")
 
     def __reduce__(self) -> tuple[object, ...]:  # keeps the remedy when an error crosses a process
         return (_rebuild, (type(self), self.problem, self.remedy))
+
+
+def _bounded(text: str) -> str:
+    """Without its middle when it is longer than any path: what a damaged file says is quoted, and may be megabytes."""
+    left_out = len(text) - _LONGEST
+    if left_out <= 0:
+        return text
+    return f"{text[: _LONGEST - _TAIL]} [{left_out:,} characters] {text[-_TAIL:]}"
 
 
 def _rebuild(kind: type[OslerError], problem: str, remedy: str) -> OslerError:

@@ -141,13 +141,16 @@ def _cell_set(text: str, rng: Random) -> str:
     return "".join(parts)
 
 
+_GROWN = 80 << 20  # characters of a table that was grown several times: this process has to make it
+
+
 def _table_grown(text: str, rng: Random) -> str:
     lines = text.splitlines() or [""]
     way = rng.randrange(5)
     if way == 0:
-        return "\n".join([lines[0], *lines[1:] * 2000])
+        return "\n".join([lines[0], *lines[1:] * min(2000, _GROWN // len(text or " "))])
     if way == 1:
-        return "\n".join(line + "," * 20_000 for line in lines)
+        return "\n".join(line + "," * min(20_000, _GROWN // len(lines)) for line in lines)
     if way == 2:
         return text.replace(",", rng.choice((";", "\t", "\0", '"', ",,")))
     if way == 3:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -17,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from osler.errors import MissingExtra, ModelError, UsageError
-from osler.progress import CancelToken, Silent
+from osler.errors import MissingExtra, UsageError
+from osler.progress import Silent
 from osler.studies.formats import write_image
 from osler.studies.image import Image
 from osler.workflows.predict import predict
@@ -113,7 +114,7 @@ def test_a_local_ray_gives_what_one_process_gives_and_names_the_study_that_kills
 
 @pytest.fixture
 def cluster():
-    """A head node with its client server, as ``ray start`` makes it."""
+    """A head node with its client server, as ``ray start`` makes it; its address, and what a driver's process needs."""
     pytest.importorskip("ray")
     pytest.importorskip("grpc")
     folder = tempfile.mkdtemp(prefix="ray")  # sockets lie in it, whose paths may not be long
@@ -124,33 +125,51 @@ def cluster():
             ports.append(one.getsockname()[1])
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180",
-    }  # busy cores start a driver's server slowly
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180",  # busy cores start a driver's server slowly
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
     ray = Path(sys.executable).with_name("ray")
     head = subprocess.Popen(
         [ray, "start", "--head", "--block", f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}",
          "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}"],
-        env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     for _ in range(200):
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", ports[1])) == 0:
                 break
         time.sleep(0.1)
-    yield f"ray://127.0.0.1:{ports[1]}"
+    yield f"ray://127.0.0.1:{ports[1]}", os.environ | settings
     head.send_signal(signal.SIGTERM)
     head.wait(30)
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _predicted(model, studies, output, cluster, **changes):
+    """``osler predict --workers`` in a process of its own: Ray keeps the token that a process began with."""
+    address, environment = cluster
+    command = [sys.executable, "-m", "osler", "predict", model, studies, "--output", output, "--workers", address]
+    return subprocess.run(
+        [*command, "--threads", "1"],
+        env=environment | changes,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
 @pytest.mark.slow
-def test_a_cluster_is_joined_by_its_address(segmenter, volumes, tmp_path, cluster):
-    found = predict(segmenter, volumes, output=tmp_path / "out", workers=cluster, threads=1)
-    assert len(found) == 6
-    other = shutil.copytree(segmenter.path, tmp_path / "other")
-    (Path(other) / "graphs" / "member0.bin").write_bytes(b"")
-    with pytest.raises(ModelError, match="was changed"):
-        predict(other, volumes, output=tmp_path / "bad", workers=cluster)
-    token = CancelToken()
-    token.cancel()
-    assert predict(segmenter, volumes, output=tmp_path / "stopped", workers=cluster, cancel=token).unreached
+def test_a_cluster_is_joined_by_its_address_and_token(segmenter, volumes, tmp_path, cluster):
+    ended = _predicted(segmenter.path, volumes, tmp_path / "out", cluster)
+    assert ended.returncode == 0, ended.stderr
+    assert {row["status"] for row in _table(tmp_path / "out").values()} == {"ok"}
+    assert len(_table(tmp_path / "out")) == 6
+
+
+@pytest.mark.slow
+def test_a_cluster_with_another_token_is_refused_with_what_to_do(segmenter, volumes, tmp_path, cluster):
+    ended = _predicted(segmenter.path, volumes, tmp_path / "out", cluster, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    assert ended.returncode != 0
+    assert "RAY_AUTH_TOKEN" in ended.stderr

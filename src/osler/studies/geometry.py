@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from osler.errors import GeometryError
+
 __all__ = [
     "LPS_TO_RAS",
     "PICTURE_AFFINE",
     "Array",
     "axis_codes",
+    "check_affine",
     "flip_and_permute",
     "orientation_transform",
     "spacing_of",
@@ -32,7 +35,24 @@ Array = npt.NDArray[Any]
 
 LPS_TO_RAS: Array = np.diag([-1.0, -1.0, 1.0, 1.0])
 PICTURE_AFFINE: Array = np.array([[-1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
+_FARTHEST = 1e9  # mm (or pixels): beyond it distances overflow, and nothing of a patient is there
 _CODES = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+def check_affine(affine: Array) -> Array:
+    """An affine as (4, 4) float64, when voxels can lie where it says.
+
+    Raises:
+        GeometryError: when it is not (4, 4), not finite or not invertible, or leads farther than 1,000 km.
+    """
+    affine = np.asarray(affine, dtype=np.float64)
+    sound = affine.shape == (4, 4) and bool(np.isfinite(affine).all() and np.abs(affine).max() <= _FARTHEST)
+    if not sound or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise GeometryError(
+            "the affine must be a finite, invertible 4×4 matrix",
+            remedy="the file's header does not say where the voxels lie; repair it at its source",
+        )
+    return affine
 
 
 def spacing_of(affine: Array) -> tuple[float, float, float]:

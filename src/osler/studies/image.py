@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from osler.errors import GeometryError
-from osler.studies.geometry import PICTURE_AFFINE, Array, spacing_of
+from osler.studies.geometry import PICTURE_AFFINE, Array, check_affine, spacing_of
 
 __all__ = ["Image", "Source"]
-
-_FARTHEST = 1e9
-"""Millimetres (or pixels): beyond it distances overflow, and nothing of a patient is there."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +61,7 @@ class Image:
                 f"an image is (C, I, J) or (C, I, J, K) and not empty; this one has shape {self.array.shape}",
                 remedy="check that the file holds one 2D or 3D image",
             )
-        affine = np.asarray(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not _is_invertible(affine):
-            raise GeometryError(
-                "the affine must be a finite, invertible 4×4 matrix",
-                remedy="the file's header does not say where the voxels lie; repair it at its source",
-            )
-        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "affine", check_affine(self.affine))
 
     @property
     def dimensions(self) -> int:
@@ -88,7 +77,3 @@ class Image:
     def spacing(self) -> tuple[float, ...]:
         """Millimetres (pixels when unknown) along each spatial axis."""
         return spacing_of(self.affine)[: self.dimensions]
-
-
-def _is_invertible(affine: Array) -> bool:
-    return bool(np.abs(affine).max() <= _FARTHEST and abs(np.linalg.det(affine[:3, :3])) >= 1e-12)

@@ -41,6 +41,7 @@ from osler.workflows.predictions import PredictedStudy
 __all__ = ["ClusterRun", "Worker", "WorkerSetup"]
 
 _SCHEME = "ray://"
+_UNREACHED = "check the address and port, and that RAY_AUTH_MODE and RAY_AUTH_TOKEN are those that it was started with"
 _TICK_S = 0.2
 _START_S = 300.0
 _GIVEN = 2  # tasks a worker holds: the one that it works on, and one so that it need not wait
@@ -234,7 +235,7 @@ class ClusterRun:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             reason = lines[-1].rstrip(".") if lines else type(error).__name__
             raise UsageError(
-                f"the Ray cluster at {self._address} does not answer ({reason})", remedy="check the address and port"
+                f"the Ray cluster at {self._address} does not answer ({reason})", remedy=_UNREACHED
             ) from error
         self._joined = True
 

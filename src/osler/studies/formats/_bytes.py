@@ -10,8 +10,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +31,6 @@ __all__ = [
     "fill",
     "inflate",
     "inflate_zlib",
-    "open_inflated",
     "read_text",
     "skip",
     "to_array",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _LARGE = 512 * 2**20
+_DENSE = 100  # times the stored bytes: what unfolds to less is no bomb, whatever else lies in the file
 _RATIO = 500  # an empty mask of half a gigabyte reaches 1,000; nothing with a picture in it comes near
 # More than the method can shrink anything. JPEG: a block of 64 values takes at least a bit, and colour at half the
 # resolution has 2 values for each 3 that come out.
@@ -92,13 +94,6 @@ def check_bomb(path: Path, needed: int, stored: int) -> None:
         )
 
 
-def open_inflated(path: Path) -> BinaryIO:
-    """A file to read from, decompressed on the way when its name ends in ``.gz``."""
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path)  # type: ignore[return-value]
-    return path.open("rb")
-
-
 def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
     """Exactly ``size`` bytes from a stream.
 
@@ -143,7 +138,9 @@ def inflate(file: BinaryIO, size: int, path: Path, method: str, offset: int = 0)
     Raises:
         Unreadable: when it holds fewer bytes, or far more, than ``size``.
     """
-    stream = gzip.GzipFile(fileobj=file) if method == "gzip" else bz2.BZ2File(file)
+    opened = gzip.open if method == "gzip" else bz2.open
+    _rehearse(iter(partial(opened(file).read, _CHUNK), b""), file, offset + size, path)
+    stream = opened(file)
     skip(stream, offset, path)  # type: ignore[arg-type]
     buffer = fill(stream, size, path)  # type: ignore[arg-type]
     drain(stream, path)  # type: ignore[arg-type]
@@ -167,14 +164,12 @@ def inflate_zlib(file: BinaryIO, size: int, path: Path) -> bytearray:
     Raises:
         Unreadable: when it holds fewer or more bytes, or its checksum is wrong.
     """
-    inflater = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, by its first bytes
+    _rehearse(_unfolded(file, path), file, size, path)
     result, done, more = bytearray(size), 0, False
-    while not (inflater.eof or more):
-        data = inflater.unconsumed_tail or file.read(_CHUNK)
-        if not data:
-            raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
-        part = inflater.decompress(data, _CHUNK)
-        part, more = part[: size - done], len(part) > size - done
+    for part in _unfolded(file, path):
+        more = len(part) > size - done
+        if more:
+            break
         result[done : done + len(part)] = part
         done += len(part)
     if done != size or more:
@@ -183,6 +178,38 @@ def inflate_zlib(file: BinaryIO, size: int, path: Path) -> bytearray:
             remedy="copy or export it again",
         )
     return result
+
+
+def _unfolded(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Parts of the zlib (or gzip) block that starts where ``file`` stands."""
+    inflater = zlib.decompressobj(47)  # 32 + 15: zlib or gzip, by its first bytes
+    while not inflater.eof:
+        data = inflater.unconsumed_tail or file.read(_CHUNK)
+        if not data:
+            raise Unreadable(f"{path} is cut off inside its compressed voxels", remedy="copy or export it again")
+        yield inflater.decompress(data, _CHUNK)
+
+
+def _rehearse(parts: Iterator[bytes], file: BinaryIO, size: int, path: Path) -> None:
+    """Refuse a block of zeros before memory is taken for what it unfolds to.
+
+    ``check_bomb`` knows the length of the file, and most of that may be something else than these bytes.
+
+    Args:
+        parts: what unfolds from ``file``; not asked for when it can be no bomb.
+        file: left where it stands.
+        size: bytes that are wanted of them.
+        path: named in the error.
+    """
+    if size <= _LARGE or size <= _DENSE * os.fstat(file.fileno()).st_size:
+        return
+    start, done = file.tell(), 0
+    for part in parts:
+        done += len(part)
+        if done >= size:
+            break
+    check_bomb(path, done, file.tell() - start)
+    file.seek(start)
 
 
 def beside(header: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 
 from osler.errors import GeometryError, Unknown, Unreadable, Unsuitable
 from osler.studies.formats._dicom_header import is_dicom, read_header
-from osler.studies.geometry import Array
+from osler.studies.geometry import Array, check_affine
 from osler.studies.image import Image, Source
 from osler.studies.structures import Code, StructureSet
 
@@ -48,6 +48,9 @@ class Grid:
         dimensions: 2 or 3.
         frame_of_reference: FrameOfReferenceUID; "" when the image has none (NIfTI).
         instances: SOPInstanceUID of each slice in the order of K; empty when they are not known or not one per slice.
+
+    Raises:
+        GeometryError: when the affine is not finite or not invertible.
     """
 
     shape: tuple[int, int, int]
@@ -57,6 +60,9 @@ class Grid:
     instances: tuple[str, ...] = ()
     spacing_known: bool = True
     orientation_known: bool = True
+
+    def __post_init__(self) -> None:
+        check_affine(self.affine)
 
     def image(self, array: Array, path: Path, name: str) -> Image:
         """Channels (C, I, J, K) of this grid, read from ``path``, as an image (C, I, J[, K])."""

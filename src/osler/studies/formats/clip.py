@@ -95,8 +95,11 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
         count = count_frames(path)
         places = frame_range(path, count, start, stop, step)
         decode = _gif_frames if _is_gif(path) else _film_frames
-        pictures, times = [], []
+        pictures: list[Array] = []
+        times: list[float] = []
         for rows, time in decode(path, places):
+            if pictures and rows.shape != pictures[0].shape:
+                raise Unreadable(f"{path} changes its size from frame to frame", remedy="export it again in one size")
             pictures.append(rows)
             times.append(time)
             _check_memory(path, rows, len(places))
@@ -163,6 +166,8 @@ def _gif_frames(path: Path, places: range) -> Iterator[tuple[Array, float]]:
         time = 0.0
         for place in range(places[-1] + 1):
             file.seek(place)
+            if file.width * file.height > pixels:
+                raise Unreadable(f"{path} has a frame that reaches beyond its screen", remedy="export it again")
             file.load()
             if place in places:
                 yield _tiff.lay_on_black(np.asarray(file.convert("RGBA")), path), time

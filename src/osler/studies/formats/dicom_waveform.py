@@ -95,16 +95,18 @@ def read_identifiers(path: str | Path) -> Identifiers:
     """Who a recording is of. The result's repr shows nothing.
 
     Raises:
-        Unreadable: when it is not DICOM.
+        Unreadable: when it is not DICOM, or damaged.
     """
-    data = read_dataset(Path(path), pixels=False)
-    return Identifiers(
-        patient_id=str(data.get("PatientID", "") or ""),
-        patient_name=str(data.get("PatientName", "") or ""),
-        birth_date=str(data.get("PatientBirthDate", "") or ""),
-        study_uid=str(data.get("StudyInstanceUID", "") or ""),
-        study_date=str(data.get("StudyDate", "") or ""),
-    )
+    path = Path(path)
+    data = read_dataset(path, pixels=False)
+    with reading(path, "a DICOM waveform"):  # values are parsed when they are asked for
+        return Identifiers(
+            patient_id=str(data.get("PatientID", "") or ""),
+            patient_name=str(data.get("PatientName", "") or ""),
+            birth_date=str(data.get("PatientBirthDate", "") or ""),
+            study_uid=str(data.get("StudyInstanceUID", "") or ""),
+            study_date=str(data.get("StudyDate", "") or ""),
+        )
 
 
 def _annotation(item: Any, rate: float) -> tuple[float | None, str]:

@@ -210,11 +210,12 @@ def _stored(header: Any, data: Path, path: Path) -> Array:
     stored = data.stat().st_size
     _bytes.check_size(path, size + offset, stored, "gzip" if compressed else "raw")
     _bytes.check_bomb(path, size + scaled, stored)
-    with _bytes.open_inflated(data) as file:
-        _bytes.skip(file, offset, path)
-        buffer = _bytes.fill(file, size, path)
+    with data.open("rb") as file:
         if compressed:
-            _bytes.drain(file, path)
+            buffer = _bytes.inflate(file, size, path, "gzip", offset)
+        else:
+            _bytes.skip(file, offset, path)
+            buffer = _bytes.fill(file, size, path)
     if dtype.names is None:
         return _bytes.to_array(buffer, dtype, axes[:5])
     return _colours(buffer, len(dtype.names), axes, path)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.studies.formats import _bytes
 from osler.studies.formats._tiff import check_segments, open_whole
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
 from osler.studies.geometry import PICTURE_AFFINE, Array
@@ -250,8 +251,14 @@ def _region(path: Path, level: int, box: tuple[int, int, int, int]) -> Array:
     with open_whole(path) as file:
         series = file.series[0].levels[level]
         planes = [page for page in series.pages if page is not None]
+        taken = sum(box[2] * box[3] * _bytes_of_pixel(page.keyframe) for page in planes)
+        _bytes.check_bomb(path, taken, path.stat().st_size)
         parts = [_plane(page, box, path) for page in planes]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def _bytes_of_pixel(key: Any) -> int:
+    return int(key.samplesperpixel) * -(-int(key.bitspersample) // 8)
 
 
 def _plane(page: Any, box: tuple[int, int, int, int], path: Path) -> Array:
@@ -261,12 +268,12 @@ def _plane(page: Any, box: tuple[int, int, int, int], path: Path) -> Array:
     check_segments(key, path)
     separate = key.planarconfig == 2 and key.samplesperpixel > 1
     planes = key.samplesperpixel if separate else 1
-    out = np.full((planes, height, width, key.samplesperpixel // planes), key.nodata, key.dtype)
     tables = {"jpegtables": key.jpegtables, "jpegheader": key.jpegheader}
     chosen = list(_touched(key, box, planes))
     offsets, counts = page.dataoffsets, page.databytecounts
     if max(chosen, default=-1) >= len(offsets):
         raise Unreadable(f"{path} has fewer tiles than its size needs", remedy="copy or export it again")
+    out = np.full((planes, height, width, key.samplesperpixel // planes), key.nodata, key.dtype)
     for place in chosen:
         if not counts[place]:
             continue  # a tile that the scanner left out

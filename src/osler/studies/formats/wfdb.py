@@ -81,6 +81,9 @@ def read_signals(path: Path) -> Mapping[str, Signal]:
     with reading(path, "a WFDB record"):
         header = parse(path)
         leads = _segmented(header, path) if header.segments else _leads(header, path)
+        empty = next((lead.name for lead in leads if not len(lead.samples)), None)
+        if empty is not None:
+            raise Unreadable(f"{path} has no samples of {empty[:60]}", remedy="copy the whole record")
         return grouped(leads)
 
 

@@ -194,10 +194,10 @@ def test_regions_are_written_one_over_the_other() -> None:
 
 
 def in_slabs(images: list[Image], plan: Plan, step: int) -> np.ndarray:
-    source = SlabSource(images, plan)
-    size = source.shape[source.axis]
-    slabs = [source.read(start, min(start + step, size)) for start in range(0, size, step)]
-    source.check()
+    with SlabSource(images, plan) as source:
+        size = source.shape[source.axis]
+        slabs = [source.read(start, min(start + step, size)) for start in range(0, size, step)]
+        source.check()
     whole = np.concatenate(slabs, axis=source.axis + 1)
     return np.flip(whole, source.axis + 1) if source.reversed else whole
 

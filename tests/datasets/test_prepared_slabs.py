@@ -32,10 +32,10 @@ def study(shape=(31, 27, 45), spacing=(0.9, 1.0, 2.5), channels=1, seed=0):
 
 
 def joined(images, plan, step):
-    source = SlabSource(images, plan)
-    size = source.shape[source.axis]
-    slabs = [source.read(start, min(start + step + 5, size)) for start in range(0, size, step)]
-    source.check()
+    with SlabSource(images, plan) as source:
+        size = source.shape[source.axis]
+        slabs = [source.read(start, min(start + step + 5, size)) for start in range(0, size, step)]
+        source.check()
     cut = [np.take(slab, range(min(step, slab.shape[source.axis + 1])), axis=source.axis + 1) for slab in slabs]
     whole = np.concatenate(cut, axis=source.axis + 1)
     return np.flip(whole, source.axis + 1) if source.reversed else whole

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from osler.inference.batches import Halving, Most, logits_in_flight
+from osler.inference.batches import Halving, Most, OncePerValue, logits_in_flight
 from osler.inference.engines.base import Engine
 
 
@@ -96,3 +96,18 @@ def test_stacks_in_flight_give_the_mean_of_engines_and_mirrored_copies():
 def test_a_stack_without_memory_does_not_stop_the_others():
     found = list(logits_in_flight([_Sums(1.0), _Sums(1.0, room=2)], [(), (0,)], iter(STACKS)))
     assert [isinstance(one, MemoryError) for one in found] == [len(stack) > 2 for stack in STACKS]
+
+
+def test_windows_of_the_last_one_value_are_answered_without_the_network():
+    seen = []
+
+    def network(windows):
+        seen.append(len(windows))
+        return windows * 2
+
+    once, random = OncePerValue(network), np.random.default_rng(0)
+    air, padding = np.full((1, 3, 3, 3), -1, np.float32), np.zeros((1, 3, 3, 3), np.float32)
+    tissue = [random.normal(size=(1, 3, 3, 3)).astype(np.float32) for _ in range(4)]
+    for batch in ([air, tissue[0]], [air, tissue[1]], [air, air], [padding, tissue[2]], [tissue[3], padding], [air]):
+        np.testing.assert_array_equal(once(np.stack(batch)), np.stack(batch) * 2)
+    assert seen == [2, 1, 2, 1, 1]

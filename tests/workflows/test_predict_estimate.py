@@ -16,6 +16,7 @@ from osler.inference.engines.openvino import OpenVinoEngine
 from osler.inference.need import Header, need_of
 from osler.inference.predictor import Predictor
 from osler.progress import Silent
+from osler.studies.discovery import find_studies
 from osler.workflows.estimate import Gauge
 from osler.workflows.predict import estimate, predict
 from osler.workflows.sizes import format_size, parse_size
@@ -84,6 +85,16 @@ def test_what_is_held_grows_with_the_plane_and_hardly_with_the_number_of_planes(
     assert wide > 2.5 * few
 
 
+def test_of_what_is_read_plane_by_plane_nothing_that_is_held_grows_with_the_planes(segmenter, tmp_path):
+    few, many = (
+        need_of(Header((256, 256, planes), np.eye(4), 2, by_plane=True), segmenter.plan, blended=2)
+        for planes in (100, 400)
+    )
+    assert (few.held, few.waits) == (many.held, many.waits)
+    (plain,) = find_studies([_volume(tmp_path / "a.nii.gz", (20, 20, 20))])
+    assert plain.by_plane
+
+
 def test_an_estimate_writes_nothing_and_is_told_for_people_and_machines(segmenter, tmp_path, capsys):
     paths = [_volume(tmp_path / "a.nii.gz", (20, 20, 20)), _volume(tmp_path / "b.nii.gz", (64, 64, 64))]
     assert main(["predict", str(segmenter.path), *map(str, paths), "--estimate"]) == 0
@@ -145,18 +156,16 @@ def test_batches_become_as_small_as_memory_asks_for(segmenter, tmp_path):
         roomy = Gauge(predictor, constants, memory=4 * 10**9, base=10**8)
         roomy.check(_found(path))
         assert predictor.most_at_once is None
-        tight = Gauge(predictor, constants, memory=10**9, base=10**8, say=told.say)
+        tight = Gauge(predictor, constants, memory=9 * 10**8, base=10**8, say=told.say)
         (study,) = tight.estimates([_found(path)]).studies
         assert study.batch == 4
         assert study.seconds == pytest.approx(study.windows * 0.1 + 64**3 * constants.rest_voxel_s, abs=0.1)
         tight.check(_found(path))
         assert predictor.most_at_once == 4
-        assert told.lines == ["memory is scarce (1.0 GB): from a on, at most 4 at once go through the network"]
+        assert told.lines == ["memory is scarce (900 MB): from a on, at most 4 at once go through the network"]
 
 
 def _found(path):
-    from osler.studies.discovery import find_studies
-
     return find_studies([path])[0]
 
 

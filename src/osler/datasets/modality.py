@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from osler.datasets.plan import Plan
 from osler.errors import Unsuitable
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
 __all__ = ["check_modality", "modality_note"]
 
 _XRAY = {"CR", "DX", "RG"}
 
 
-def check_modality(image: Image, plan: Plan, name: str) -> None:
+def check_modality(image: ImageLike, plan: Plan, name: str) -> None:
     """Compare where both say what they are; the names for plain radiographs are one.
 
     Args:
@@ -31,7 +31,7 @@ def check_modality(image: Image, plan: Plan, name: str) -> None:
         )
 
 
-def modality_note(images: Sequence[Image], plan: Plan) -> str:
+def modality_note(images: Sequence[ImageLike], plan: Plan) -> str:
     """What cannot be compared because one side does not state its modality, in a sentence; "" when both do or neither.
 
     Args:

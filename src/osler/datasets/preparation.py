@@ -25,6 +25,7 @@ from osler.studies.geometry import Array, flip_and_permute, spacing_of
 from osler.studies.image import Image
 from osler.studies.resample import resample
 from osler.studies.tilt import made_upright
+from osler.studies.volume import ImageLike
 
 __all__ = [
     "Prepared",
@@ -121,7 +122,7 @@ def prepare_mask(mask: Image, trace: Trace, plan: Plan) -> Array:
     return padded
 
 
-def grid_difference(one: Image, other: Image) -> str:
+def grid_difference(one: ImageLike, other: ImageLike) -> str:
     """How the grids of two images differ, in words; "" when they are one grid.
 
     Affines are compared only where both are in millimetres.
@@ -129,7 +130,7 @@ def grid_difference(one: Image, other: Image) -> str:
     return _difference(one.shape, one.affine, one.spacing_known, other)
 
 
-def check_images(images: Sequence[Image], plan: Plan) -> None:
+def check_images(images: Sequence[ImageLike], plan: Plan) -> None:
     """Whether images are what the plan needs, all on one grid.
 
     Raises:
@@ -153,7 +154,7 @@ def check_images(images: Sequence[Image], plan: Plan) -> None:
             )
 
 
-def _check_image(image: Image, plan: Plan, name: str) -> None:
+def _check_image(image: ImageLike, plan: Plan, name: str) -> None:
     if image.dimensions != plan.dimensions:
         raise Unsuitable(
             f"channel {name} is {image.dimensions}D with shape {image.shape}, the plan is for {plan.dimensions}D",
@@ -169,7 +170,7 @@ def _check_image(image: Image, plan: Plan, name: str) -> None:
         )
 
 
-def _difference(shape: tuple[int, ...], affine: Array, spacing_known: bool, other: Image) -> str:
+def _difference(shape: tuple[int, ...], affine: Array, spacing_known: bool, other: ImageLike) -> str:
     if shape != other.shape:
         return f"shape {other.shape} instead of {shape}"
     if not (spacing_known and other.spacing_known):

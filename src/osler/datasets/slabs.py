@@ -6,19 +6,23 @@ resampled in-plane as they come, and only as many of them are kept as the next s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 
-from osler.datasets.intensities import Limits, check_not_blank, limits_of, to_colours
-from osler.datasets.overshoot import overshoot_bounds
-from osler.datasets.plan import NormalisationPlan, Plan
-from osler.datasets.preparation import Trace, check_images, cropped_trace
+from osler.datasets.first_pass import Ranges, box_of_planes, oriented_planes, ranges_of
+from osler.datasets.intensities import check_not_blank, check_range, to_colours
+from osler.datasets.plan import Plan
+from osler.datasets.preparation import Trace, check_images
+from osler.datasets.trace import trace_of
 from osler.errors import PlanError
 from osler.studies.geometry import Array
-from osler.studies.image import Image
 from osler.studies.resample import AxisMap, axis_map
+from osler.studies.volume import ImageLike, Pass, passing
 
 __all__ = ["SlabSource", "fits", "slab_axis"]
 
@@ -45,42 +49,46 @@ def fits(trace: Trace, plan: Plan) -> bool:
 
 @dataclass
 class _Channel:
-    """``array`` is the part of the source that is kept; ``bounds`` are those of interpolated voxels, planes on the slab
-    axis."""
+    """``planes`` are those of the source; ``stored`` is the range of its values and ``shown`` that of the colours made
+    of them, as far as they were read."""
 
     name: str
-    array: Array
-    limits: Limits
-    bounds: tuple[Array, Array]
-    lowest: float = float("inf")
-    highest: float = float("-inf")
+    planes: Pass
+    ranges: Ranges
+    stored: tuple[float, float] = (math.inf, -math.inf)
+    shown: tuple[float, float] = (math.inf, -math.inf)
 
 
 class SlabSource:
-    """The network's input in slabs. The story: made from a study, ``read`` from the first plane to the last, ``check``.
+    """The network's input in slabs. The story: made from a study, which is gone through first where something of all
+    of it is asked for (``first_pass``); entered; ``read`` from the first plane to the last; ``check``; left.
 
     Along ``axis`` planes are counted as the source counts them, also where the working grid runs the other way
     (``reversed``); on the other axes everything is oriented as the plan wants it.
 
     Args:
-        images: as ``prepare``.
+        images: as ``prepare``, in memory or on disk.
         plan: as ``prepare``.
 
     Raises:
         Unsuitable, PlanError: as ``prepare``; PlanError also where ``fits`` says no.
+        StudyError: when an image on disk turns out to be damaged.
     """
 
-    def __init__(self, images: Sequence[Image], plan: Plan) -> None:
+    def __init__(self, images: Sequence[ImageLike], plan: Plan) -> None:
         check_images(images, plan)
-        self.trace = cropped_trace(images, plan)
+        self.trace = trace_of(images[0], plan.grid)
         if not fits(self.trace, plan):
             raise PlanError("this study cannot be prepared in slabs", remedy="prepare it whole")
+        if plan.grid.crop != "none":
+            self.trace = trace_of(images[0], plan.grid, cropped=box_of_planes(images, self.trace))
         self.axis = slab_axis(self.trace)
         self.reversed = self.trace.flips[self.axis]
         self.shape = self.trace.working_shape
         self._plan = plan
-        self._channels = [
-            self._channel(name, image, normalisation)
+        self._images = tuple(images)
+        self._ranges = [
+            ranges_of(image, normalisation, plan.colours, name, self.trace)
             for name, image, normalisation in zip(plan.channels, images, plan.normalisation, strict=True)
         ]
         ways = self.trace.interpolation
@@ -88,6 +96,22 @@ class SlabSource:
         self._maps = [axis_map(before, size, order=order, antialias=ways.antialias) for before, size, order in sizes]
         self._kept: Array | None = None  # (C, *in-plane working, source planes), the planes on self.axis
         self._first = 0  # source plane that ``_kept`` begins with
+        self._seen = 0  # source planes that were looked at, counted from the first that is kept
+        self._channels: list[_Channel] = []
+        self._opened = ExitStack()
+
+    def __enter__(self) -> SlabSource:
+        with ExitStack() as undo:
+            for name, image, ranges in zip(self._plan.channels, self._images, self._ranges, strict=True):
+                self._channels.append(_Channel(name, undo.enter_context(passing(image)), ranges))
+            self._opened = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channels.clear()
+        self._opened.close()
 
     def read(self, start: int, stop: int) -> Array:
         """Working planes ``start`` to ``stop``: (C, \\*working, the planes on ``axis``) float32, normalised.
@@ -102,19 +126,19 @@ class SlabSource:
         return self._normalise(slab, start, stop)
 
     def check(self) -> None:
-        """After the last plane was read.
+        """After the last plane was read: whether the rest of the study is sound too.
 
         Raises:
-            Unsuitable: when a channel was blank within its limits.
+            Unsuitable: when a channel was blank, or is so within its limits.
+            StudyError: when an image on disk turns out to be damaged.
         """
+        self._pass_over(self._maps[self.axis].before)
         for channel in self._channels:
-            check_not_blank(channel.name, channel.limits, channel.lowest, channel.highest)
-
-    def _channel(self, name: str, image: Image, normalisation: NormalisationPlan) -> _Channel:
-        array = image.array[self.trace.source_part]
-        limits = limits_of(array, normalisation, self._plan.colours, name)
-        bounds = overshoot_bounds(self._orient(to_colours(array, self._plan.colours)), self.trace, limits)
-        return _Channel(name, array, limits, bounds)
+            channel.planes.finish()
+            check_range(channel.name, *channel.stored)
+            limits = channel.ranges.limits
+            lowest, highest = np.clip(channel.shown, limits.low, limits.high, dtype=np.float32, casting="unsafe")
+            check_not_blank(channel.name, limits, float(lowest), float(highest))
 
     def _extend(self, low: int, high: int) -> Array:
         """Source planes ``low`` to ``high``, oriented, clipped and resampled in-plane."""
@@ -133,36 +157,49 @@ class SlabSource:
         stop[self.axis + 1] = slice(0, high - low)
         return self._kept[tuple(stop)]
 
+    def _pass_over(self, until: int) -> None:
+        """Look at source planes that nothing is made of: what is wrong with them is wrong with the study."""
+        for first in range(self._seen, until, _PLANES):
+            for channel in self._channels:
+                self._source(channel, first, min(first + _PLANES, until))
+        self._seen = max(self._seen, until)
+
     def _in_plane(self, first: int, stop: int) -> Array:
+        self._pass_over(first)
         colours, axes = self._plan.colours, [n for n in range(3) if n != self.axis]
         shape = [self._plan.inputs, *self.shape]
         shape[self.axis + 1] = stop - first
         planes = np.empty(shape, np.float32)
         for n, channel in enumerate(self._channels):
-            source = to_colours(channel.array[..., first:stop], colours)
-            limits = channel.limits
-            clipped = np.clip(self._orient(source), limits.low, limits.high, dtype=np.float32, casting="unsafe")
-            channel.lowest = min(channel.lowest, float(clipped.min()))
-            channel.highest = max(channel.highest, float(clipped.max()))
+            source, limits = self._source(channel, first, stop), channel.ranges.limits
+            oriented = oriented_planes(source, self.trace)
+            clipped = np.clip(oriented, limits.low, limits.high, dtype=np.float32, casting="unsafe")
             for one in range(len(clipped)):
                 planes[n * colours + one if len(clipped) == colours else slice(n * colours, (n + 1) * colours)] = (
                     _in_plane(clipped[one], self._maps, axes)
                 )
+        self._seen = stop
         return planes
 
-    def _orient(self, planes: Array) -> Array:
-        """(C, I, J, planes) to the working order of axes, the planes as the source counts them."""
-        moved = np.transpose(planes, (0, *(a + 1 for a in self.trace.order)))
-        flips = [flip and n != self.axis for n, flip in enumerate(self.trace.flips)]
-        return moved[(slice(None), *(slice(None, None, -1) if flip else slice(None) for flip in flips))]
+    def _source(self, channel: _Channel, first: int, stop: int) -> Array:
+        """(C, I, J, planes) in colours, of the part that is kept."""
+        _, across, down, along = self.trace.source_part
+        begin = along.start or 0
+        planes = channel.planes.read(begin + first, begin + stop)[:, across, down]
+        channel.stored = _widened(channel.stored, planes)
+        if not all(map(math.isfinite, channel.stored)):
+            check_range(channel.name, *channel.stored)
+        colours = to_colours(planes, self._plan.colours)
+        channel.shown = channel.stored if colours is planes else _widened(channel.shown, colours)
+        return colours
 
     def _normalise(self, slab: Array, start: int, stop: int) -> Array:
         """Scale the working planes ``start`` to ``stop``, in place."""
         colours = self._plan.colours
         for n, channel in enumerate(self._channels):
-            part, limits = slab[n * colours : (n + 1) * colours], channel.limits
-            if 3 in self.trace.interpolation.there:  # a cubic overshoots at edges
-                low, high = (self._planes_of(bound, start, stop) for bound in channel.bounds)
+            part, limits = slab[n * colours : (n + 1) * colours], channel.ranges.limits
+            if channel.ranges.bounds is not None:  # a cubic overshoots at edges
+                low, high = (self._planes_of(bound, start, stop) for bound in channel.ranges.bounds)
                 np.clip(part, low, high, out=part)
             np.subtract(part, np.float32(limits.mean), out=part)
             np.divide(part, np.float32(limits.std), out=part)
@@ -172,6 +209,11 @@ class SlabSource:
         if bound.shape[self.axis + 1] == 1:
             return bound
         return bound[tuple(slice(start, stop) if n == self.axis + 1 else slice(None) for n in range(4))]
+
+
+def _widened(known: tuple[float, float], values: Array) -> tuple[float, float]:
+    """Lowest and highest of all that was seen; either is NaN when any value is."""
+    return float(np.minimum(known[0], values.min())), float(np.maximum(known[1], values.max()))
 
 
 def _in_plane(channel: Array, maps: Sequence[AxisMap], axes: Sequence[int]) -> Array:

@@ -10,9 +10,9 @@ import numpy as np
 from osler.datasets.plan import GridPlan
 from osler.errors import PlanError
 from osler.studies.geometry import Array, orientation_transform, spacing_of
-from osler.studies.image import Image
 from osler.studies.resample import Order
 from osler.studies.tilt import Upright, upright_of
+from osler.studies.volume import ImageLike
 
 __all__ = ["Interpolation", "Trace", "trace_of"]
 
@@ -100,7 +100,7 @@ class Trace:
         return tuple(slice(low, low + n) for low, n in zip(self.pad_low, self.working_shape, strict=True))
 
 
-def trace_of(image: Image, grid: GridPlan, *, cropped: tuple[slice, ...] | None = None) -> Trace:
+def trace_of(image: ImageLike, grid: GridPlan, *, cropped: tuple[slice, ...] | None = None) -> Trace:
     """Decide the working grid of a study from its image's grid.
 
     Args:

@@ -60,26 +60,38 @@ class Halving:
 
 
 class OncePerValue:
-    """Runs windows, but of those that hold one value per channel only the first with these values."""
+    """Runs windows, but those that hold one value per channel only when it is not that of the last such window.
+
+    One answer is kept, because it is as large as a window times the channels of the answer.
+    """
 
     def __init__(self, run: Callable[[Array], Array]) -> None:
         self._run = run
-        self._known: dict[tuple[float, ...], Array] = {}
+        self._value: tuple[float, ...] | None = None
+        self._answer: Array | None = None
 
     def __call__(self, windows: Array) -> Array:
         """(B, C, \\*patch) to (B, F, \\*patch)."""
         values = [_value_of(window) for window in windows]
-        if not any(values):
-            return self._run(windows)
-        answers = []
-        for window, value in zip(windows, values, strict=True):
-            if value is None:
-                answers.append(self._run(window[None])[0])
-                continue
-            if value not in self._known:
-                self._known[value] = self._run(window[None])[0]
-            answers.append(self._known[value])
-        return np.stack(answers) if len(answers) > 1 else answers[0][None]
+        known = [value is not None and value == self._value for value in values]
+        before = self._answer
+        if before is None or not any(known):  # all together: batches of one size are what engines are compiled for
+            found = self._run(windows)
+            self._remember(values, found)
+            return found
+        answers = np.empty((len(windows), *before.shape), np.float32)
+        answers[known] = before
+        rest = [n for n, one in enumerate(known) if not one]
+        if rest:
+            found = self._run(windows[rest])
+            answers[rest] = found
+            self._remember([values[n] for n in rest], found)
+        return answers
+
+    def _remember(self, values: Sequence[tuple[float, ...] | None], found: Array) -> None:
+        for value, answer in zip(values, found, strict=True):
+            if value is not None and value != self._value:
+                self._value, self._answer = value, answer.copy()  # not a view, which would keep all of the batch
 
 
 def logits_in_flight(

@@ -21,7 +21,7 @@ from osler.inference.selection import dilated, working_spacing
 from osler.inference.slabs import blend
 from osler.models.folder import Model
 from osler.studies.geometry import Array
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
 __all__ = ["CoarseMap", "CoarsePass", "reach_of"]
 
@@ -82,22 +82,24 @@ class CoarsePass:
             self._engine.release()
             self._engine = None
 
-    def __call__(self, images: Sequence[Image]) -> CoarseMap:
+    def __call__(self, images: Sequence[ImageLike]) -> CoarseMap:
         """Look at one study, slab by slab; only the map is held.
 
         Raises:
             Unsuitable, PlanError: as ``prepare``.
             Unsuitable: when the network's answer is not finite.
+            StudyError: when an image on disk turns out to be damaged.
         """
         source = SlabSource(images, self.plan)
         foreground = np.zeros(source.shape, np.float16)
         settings = {"overlap": self.plan.overlap, "weights": self.plan.window_weights, "batch": _WINDOWS_AT_ONCE}
-        for slab in blend(source, self.plan.patch, self._run, **settings):  # type: ignore[arg-type]
-            if not np.isfinite(slab.values).all():
-                raise Unsuitable("the coarse network's answer to this study is not finite", remedy="use --every-window")
-            here = [slice(None)] * 3
-            here[source.axis] = slice(slab.start, slab.start + slab.values.shape[source.axis + 1])
-            foreground[tuple(here)] = 1 - softmax(slab.values)[0]
+        with source:
+            for slab in blend(source, self.plan.patch, self._run, **settings):  # type: ignore[arg-type]
+                if not np.isfinite(slab.values).all():
+                    raise Unsuitable("the coarse network's answer is not finite", remedy="use --every-window")
+                here = [slice(None)] * 3
+                here[source.axis] = slice(slab.start, slab.start + slab.values.shape[source.axis + 1])
+                foreground[tuple(here)] = 1 - softmax(slab.values)[0]
         return CoarseMap(source.trace, foreground)
 
     def _run(self, windows: Array) -> Array:

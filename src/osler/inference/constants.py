@@ -63,7 +63,7 @@ def known_constants(predictor: Predictor) -> Constants | None:
 
 
 def constants_of(predictor: Predictor) -> Constants:
-    """What was measured before, or is measured now: four runs of the network.
+    """What was measured before, or is measured now: four runs of the network, which is read anew afterwards.
 
     Args:
         predictor: entered, and not yet used: what it grows by is measured.
@@ -89,6 +89,7 @@ def constants_of(predictor: Predictor) -> Constants:
     batch_bytes = max(first_bytes, int(whole.peak_mb * 1e6) - before)
     found = Constants(window_s=seconds, first_bytes=first_bytes, batch_bytes=batch_bytes)
     _keep(predictor, found)
+    predictor.reload()
     return found
 
 

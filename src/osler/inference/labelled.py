@@ -1,19 +1,22 @@
-"""``Labelled``: the mask of a study and what was counted while it was made."""
+"""``Labelled``: the mask of a study and what was counted while it was made; where a mask goes plane by plane."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from osler.datasets.labels import LabelSet
 from osler.datasets.plan import RegionPlan
 from osler.datasets.preparation import Trace, restore_labels
+from osler.errors import UsageError
 from osler.inference.selection import Windows
 from osler.studies.geometry import Array
+from osler.studies.volume import ImageLike
 
-__all__ = ["LabelCount", "Labelled", "as_labelled", "value_table"]
+__all__ = ["Into", "LabelCount", "Labelled", "MaskSink", "as_labelled", "value_table"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,62 @@ class LabelCount:
     probability: float
 
 
+class MaskSink(Protocol):
+    """Where a mask goes while it is made. The story: made, given its planes in order, finished or abandoned; what
+    becomes of a finished one is for whoever made it to say."""
+
+    def write(self, planes: Array) -> None:
+        """(I, J, n) of the data set's values: the planes of K after those of the call before.
+
+        Raises:
+            StorageError: when they cannot be kept.
+        """
+
+    def finish(self) -> None:
+        """All planes were given; raises as ``write``."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+
+
+Into = Callable[[ImageLike, np.dtype[Any]], MaskSink]
+"""Makes a sink for a mask of a dtype in the place of an image."""
+
+
 @dataclass(frozen=True)
 class Labelled:
-    """``mask`` is on the source grid, (I, J[, K]) of the data set's values; ``counts`` has one entry per
-    label or region; ``windows`` says how many were run where some might not be."""
+    """What a segmenting model says of a study.
 
-    mask: Array
+    Args:
+        mask: on the source grid, (I, J[, K]) of the data set's values; None when it went elsewhere.
+        counts: one entry per label or region.
+        sink: where the mask went, finished; None when it is here.
+        windows: how many were run, where some might not be.
+    """
+
+    mask: Array | None
     counts: tuple[LabelCount, ...]
+    sink: MaskSink | None = None
     windows: Windows | None = None
+
+    @property
+    def whole_mask(self) -> Array:
+        """The mask, where it is known to be here.
+
+        Raises:
+            UsageError: when it went elsewhere.
+        """
+        if self.mask is None:
+            raise UsageError("the mask was written plane by plane and is not in memory", remedy="read it from its file")
+        return self.mask
+
+    def profiles(self) -> tuple[Array, ...]:
+        """Per axis of the source, how many voxels of any label lie at each index; not of regions, which overlap."""
+        return tuple(np.sum([count.profiles[axis] for count in self.counts], axis=0) for axis in range(self._axes))
+
+    @property
+    def _axes(self) -> int:
+        return len(self.counts[0].profiles)
 
 
 def value_table(labels: LabelSet) -> Array:

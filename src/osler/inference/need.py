@@ -27,12 +27,19 @@ _BLOCK = 16  # planes that are prepared, labelled and written at once
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its pixels are decoded: (I, J[, K]), affine to RAS+ mm (None for a picture's), and bytes
-    of a voxel."""
+    """What a file says before its pixels are decoded.
+
+    Args:
+        shape: (I, J[, K]).
+        affine: to RAS+ mm; None for a picture's.
+        itemsize: bytes of a voxel.
+        by_plane: whether it is read plane by plane, and its mask written so.
+    """
 
     shape: tuple[int, ...]
     affine: Array | None
     itemsize: int = 4
+    by_plane: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ def need_of(header: Header, plan: Plan, *, blended: int) -> Need:
     slabs = not plan.regions and fits(trace, plan)
     rest = _in_slabs(header, trace, plan, padded, blended) if slabs else _whole(header, trace, plan, padded)
     waits = source * header.itemsize + int(np.prod(header.shape)) if slabs else int(rest)
+    if slabs and header.by_plane:
+        waits = 0
     return Need(windows, source, int(rest + _PICTURE_BYTES), waits, slabs)
 
 
@@ -88,8 +97,9 @@ def _in_slabs(header: Header, trace: Trace, plan: Plan, padded: tuple[int, ...],
     length = plan.patch[axis]
     along = axis_map(trace.kept_shape[axis], trace.working_shape[axis], order=trace.interpolation.there[axis])
     low, high = along.needs(0, min(length, trace.working_shape[axis]))
-    images = np.prod(header.shape) * len(plan.channels) * plan.colours * header.itemsize
-    mask = np.prod(header.shape)
+    planes = 2 * _BLOCK if header.by_plane else header.shape[2]
+    images = source_plane * planes * len(plan.channels) * plan.colours * header.itemsize
+    mask = source_plane * planes
     prepared = plane * plan.inputs * _FLOAT * (high - low + _BLOCK)
     inputs = plane * plan.inputs * _FLOAT * length * 3  # a layer, the next one, and the two while they are joined
     ring = plane * blended * _FLOAT * (length + _BLOCK)

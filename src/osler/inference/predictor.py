@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial, reduce
 from types import TracebackType
 from typing import Any
@@ -14,19 +14,22 @@ import numpy as np
 
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
-from osler.errors import ModelError, Unsuitable, UsageError
+from osler.errors import ModelError, UsageError
 from osler.inference.batches import Halving, Most, OncePerValue, flips_of, logits_in_flight, stacks_of
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
 from osler.inference.heads import narrow_heads
-from osler.inference.labelled import LabelCount, Labelled, value_table
+from osler.inference.labelled import Into, LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
-from osler.inference.probabilities import probabilities
+from osler.inference.mask_planes import MaskInMemory, fill, on_source, whole_planes
+from osler.inference.probabilities import check_finite, probabilities
+from osler.inference.selection import Selection
 from osler.inference.selector import Selector
 from osler.inference.slabs import blend
+from osler.inference.stages import ahead
 from osler.inference.windows import sliding
 from osler.models.folder import Calibration, Model
 from osler.studies.geometry import Array
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
 __all__ = ["Predictor", "default_precision"]
 
@@ -133,6 +136,11 @@ class Predictor:
             self._pool.shutdown()
             self._pool = None
 
+    def reload(self) -> None:
+        """Free the graphs and read them again: those for sizes of batches that were only tried out take memory."""
+        self.close()
+        self.__enter__()
+
     def predict(self, prepared: Prepared) -> Array:
         """Calibrated probabilities of one study.
 
@@ -145,7 +153,7 @@ class Predictor:
         """
         return self.predict_many([prepared])[0]
 
-    def takes_slabs(self, images: Sequence[Image]) -> bool:
+    def takes_slabs(self, images: Sequence[ImageLike]) -> bool:
         """Whether ``label`` takes a study of these images."""
         plan = self.plan
         if (
@@ -157,40 +165,59 @@ class Predictor:
             return False
         return fits(trace_of(images[0], plan.grid), plan)
 
-    def label(self, images: Sequence[Image]) -> tuple[Trace, Labelled]:
-        """Labels of one study, slab by slab: nothing of the study's size is held but the images and the mask.
+    def label(self, images: Sequence[ImageLike], *, into: Into | None = None) -> tuple[Trace, Labelled]:
+        """Labels of one study, slab by slab: nothing of the study's size is held but what the caller holds.
 
-        The same labels as those of the highest probability that ``predict`` gives, restored to the source grid.
+        The same labels as those of the highest probability that ``predict`` gives, restored to the source grid. While
+        the network is at one layer of windows, the planes of the next are read and prepared, and those that became
+        final are written.
 
         Args:
-            images: one per channel; ``takes_slabs`` says whether they can go this way.
+            images: one per channel, in memory or on disk; ``takes_slabs`` says whether they can go this way.
+            into: where the mask goes; None keeps it in memory.
 
         Raises:
             Unsuitable, PlanError: as ``prepare``.
             Unsuitable: when the network's answer is not finite.
+            StudyError: when an image on disk turns out to be damaged.
+            StorageError: when the mask cannot be kept.
         """
+        table = value_table(self.plan.labels)
         source = SlabSource(images, self.plan)
-        each = Halving(self._run_windows, self._most)
-        run = each if self._every_window else OncePerValue(each)
         head = self._head()
         labeller = Labeller(source.trace, head, self.plan.outputs, self._pool)
-        selection = self._selector.select(images, source, run, head)
-        table = value_table(self.plan.labels)
-        mask = np.zeros(source.trace.source_shape, table.dtype, order="F")
-        kept = source.trace.source_part[1:]
+        selection = self._selector.select(images, source, self._run_windows, head)
+        sink = (into or MaskInMemory)(images[0], table.dtype)
+        with closing(self._labels(source, labeller, selection)) as kept:
+            fill(sink, whole_planes(kept, source.trace, table))
+        counts = tuple(
+            LabelCount(on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
+            for n in range(1, self.plan.outputs)
+        )
+        mask = sink.array if isinstance(sink, MaskInMemory) else None
+        windows = None if selection is None else selection.windows
+        return source.trace, Labelled(mask, counts, sink if mask is None else None, windows)
+
+    def _labels(
+        self, source: SlabSource, labeller: Labeller, selection: Selection | None
+    ) -> Generator[Array, None, None]:
+        """Class indices (I, J, planes) of the part of the source that is kept, from its first plane to its last."""
+        each = Halving(self._run_windows, self._most)
+        run = each if self._every_window else OncePerValue(each)
         patch, weights = self.plan.patch, self.plan.window_weights
         batch = _windows_at_once(patch, self._engines)
         settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
-        for slab in blend(source, patch, run, select=selection, channels=self.blended, **settings):
-            _check_finite(slab.values)
-            for first, classes in labeller.add(slab):
-                mask[kept][..., first : first + classes.shape[-1]] = table[classes]
-        source.check()
-        counts = tuple(
-            LabelCount(_on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
-            for n in range(1, self.plan.outputs)
-        )
-        return source.trace, Labelled(mask, counts, None if selection is None else selection.windows)
+        settings |= {"select": selection, "channels": self.blended}
+        with ExitStack() as opened:
+            opened.enter_context(source)
+
+            def reading(layers: Generator[Array, None, None]) -> Iterator[Array]:
+                return opened.enter_context(closing(ahead(_checked(layers, source))))
+
+            for slab in blend(source, patch, run, inputs=reading, executor=self._pool, **settings):
+                check_finite(slab.values)
+                for _, classes in labeller.add(slab):
+                    yield classes
 
     def predict_many(self, studies: Sequence[Prepared]) -> list[Array]:
         """``predict`` for several studies; those of one shape go through the network together."""
@@ -293,7 +320,7 @@ class Predictor:
         """(B, C, \\*S) to logits (B, O) or (B, O, \\*S)."""
         total: Array | None = None
         for logits in self._passes(stack):
-            _check_finite(logits)
+            check_finite(logits)
             total = logits if total is None else np.add(total, logits, out=total)
         if total is None:
             raise ModelError("the model has no members", remedy="train it again")
@@ -379,17 +406,7 @@ def _windows_at_once(patch: Sequence[int], engines: Sequence[Engine]) -> int:
     return max(small, *(engine.at_once for engine in engines))
 
 
-def _on_source(profiles: Sequence[Array], trace: Trace) -> tuple[Array, ...]:
-    """Counts along the part of each source axis that was kept, as counts along the whole axis."""
-    whole = tuple(np.zeros(size, np.int64) for size in trace.source_shape)
-    for axis, part, profile in zip(whole, trace.source_part[1:], profiles, strict=True):
-        axis[part] = profile
-    return whole
-
-
-def _check_finite(values: Array) -> None:
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):  # either is NaN when any value is
-        raise Unsuitable(
-            "the network's answer to this study is not finite",
-            remedy="check the study's intensities against those of the training data",
-        )
+def _checked(layers: Generator[Array, None, None], source: SlabSource) -> Generator[Array, None, None]:
+    """The same; after the last the rest of the study is looked at, while the network is still at that."""
+    yield from layers
+    source.check()

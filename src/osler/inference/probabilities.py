@@ -5,9 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from osler.datasets.plan import Plan, TaskName
+from osler.errors import Unsuitable
 from osler.studies.geometry import Array
 
-__all__ = ["cumulative", "denormalise", "probabilities", "sigmoid", "softmax"]
+__all__ = ["check_finite", "cumulative", "denormalise", "probabilities", "sigmoid", "softmax"]
+
+
+def check_finite(values: Array) -> None:
+    """Whether a network's answer is made of numbers.
+
+    Raises:
+        Unsuitable: when it is not.
+    """
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):  # either is NaN when any value is
+        raise Unsuitable(
+            "the network's answer to this study is not finite",
+            remedy="check the study's intensities against those of the training data",
+        )
 
 
 def softmax(logits: Array, axis: int = 0) -> Array:

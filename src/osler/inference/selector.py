@@ -10,7 +10,7 @@ from osler.inference.labelling import Head
 from osler.inference.selection import Body, Bound, Selection, air_rule, calls_air_background, margin_of
 from osler.models.folder import Model
 from osler.studies.geometry import Array
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
 __all__ = ["Selector"]
 
@@ -48,7 +48,7 @@ class Selector:
             self._coarse.release()
 
     def select(
-        self, images: Sequence[Image], source: SlabSource, run: Callable[[Array], Array], head: Head
+        self, images: Sequence[ImageLike], source: SlabSource, run: Callable[[Array], Array], head: Head
     ) -> Selection | None:
         """What ``blend`` asks about one study; None where every window is run.
 
@@ -60,6 +60,7 @@ class Selector:
 
         Raises:
             Unsuitable, PlanError: as ``prepare``.
+            StudyError: when an image on disk turns out to be damaged.
         """
         body = self._body(source, run, head)
         bound = None

@@ -7,7 +7,8 @@ blended planes is held, in a ring, so memory depends on the patch and the in-pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -18,7 +19,13 @@ import numpy as np
 from osler.inference.windows import Weights, shares_of, window_starts
 from osler.studies.geometry import Array
 
-__all__ = ["Layer", "Select", "Slab", "Slabs", "blend"]
+__all__ = ["Inputs", "Layer", "Select", "Slab", "Slabs", "blend"]
+
+Inputs = Callable[[Generator[Array, None, None]], Iterator[Array]]
+_CACHED = 1 << 16
+"""Values of one channel that are weighted at once: what lies in a core's own cache between two passes over it."""
+_SMALL = 1 << 19
+"""Values of a window that are not worth handing to threads."""
 
 
 class Slabs(Protocol):
@@ -92,6 +99,8 @@ def blend(
     weights: Weights = "floored",
     select: Select | None = None,
     channels: int = 0,
+    inputs: Inputs | None = None,
+    executor: Executor | None = None,
 ) -> Iterator[Slab]:
     """Run a network over a study, window by window and layer by layer, and blend what it gives.
 
@@ -104,6 +113,8 @@ def blend(
         weights: how windows that overlap share a voxel.
         select: which windows to run; None runs all.
         channels: F, needed where ``select`` is given, because it may leave out all windows.
+        inputs: what takes the planes of one layer after the other and hands them on, perhaps ahead of time.
+        executor: where channels are added up; None adds them one by one.
 
     Yields:
         Slabs that follow each other and together are the whole study.
@@ -112,10 +123,10 @@ def blend(
         PlanError: when patch or overlap are out of range.
     """
     layout = _Layout.of(source, patch, overlap, weights)
-    ring = None if select is None else _Ring(channels, layout, marking=True)
-    planes: Array | None = None  # (C, *padded, patch length on the axis), the layer's input
-    for number, start in enumerate(layout.layers):
-        planes = layout.input_of(source, planes, number)
+    ring = None if select is None else _Ring(channels, layout, executor, marking=True)
+    layers = layout.inputs(source)
+    for number, planes in enumerate(layers if inputs is None else inputs(layers)):
+        start = layout.layers[number]
         chosen = layout.corners
         if select is not None and ring is not None:
             kept = select(layout.layer(planes, start))
@@ -124,9 +135,10 @@ def blend(
         for corners in _groups(chosen, batch):
             found = run(np.stack([layout.window(planes, corner) for corner in corners]))
             if ring is None:
-                ring = _Ring(found.shape[1], layout)
+                ring = _Ring(found.shape[1], layout, executor)
             for corner, values in zip(corners, found, strict=True):
                 ring.add(start, corner, values)
+            del found, values  # before the next answers, which are as large
         if ring is None:
             return
         following = layout.layers[number + 1] if number + 1 < len(layout.layers) else layout.padded[layout.axis]
@@ -173,6 +185,13 @@ class _Layout:
             shares,
         )
 
+    def inputs(self, source: Slabs) -> Generator[Array, None, None]:
+        r"""(C, \*padded, patch length on the axis) of one layer after the other."""
+        planes: Array | None = None
+        for number in range(len(self.layers)):
+            planes = self.input_of(source, planes, number)
+            yield planes
+
     def input_of(self, source: Slabs, before: Array | None, number: int) -> Array:
         """The planes of a layer, in-plane padding included; those that the layer before had are moved."""
         start, length = self.layers[number], self.patch[self.axis]
@@ -213,27 +232,34 @@ class _Ring:
     """Blended planes of one patch length; plane n lies at n modulo that length. With ``marking`` also which voxels lie
     in a window that was not run."""
 
-    def __init__(self, channels: int, layout: _Layout, *, marking: bool = False) -> None:
+    def __init__(self, channels: int, layout: _Layout, executor: Executor | None, *, marking: bool = False) -> None:
         self._layout = layout
         self._length = layout.patch[layout.axis]
         shape = tuple(self._length if n == layout.axis else size for n, size in enumerate(layout.padded))
         self._values = np.zeros((channels, *shape), np.float32)
         self._unseen = np.zeros(shape, np.bool_) if marking else None
-        self._product = np.empty(layout.patch, np.float32)
+        self._each: Callable[..., Iterator[None]] = map if executor is None else executor.map
 
     def add(self, start: int, corner: tuple[int, ...], values: Array) -> None:
-        """Add a window (F, \\*patch) of the layer that begins at ``start``, weighted."""
+        r"""Add a window (F, \*patch) of the layer that begins at ``start``, weighted."""
         layout, axis = self._layout, self._layout.axis
         if layout.reversed:
             values = np.flip(values, axis + 1)
         weights = layout.weights(start, corner)
-        place = [slice(c, c + p) for c, p in zip(corner, layout.patch, strict=True)]
-        for own, rings in self._pieces(start, start + self._length):
-            target, part = list(place), [slice(None)] * len(place)
-            target[axis], part[axis] = rings, own
-            here = tuple(part)
-            for channel, blended in zip(values, self._values, strict=True):
-                blended[tuple(target)] += np.multiply(channel[here], weights[here], out=self._product[here])
+        places = [slice(c, c + p) for c, p in zip(corner, layout.patch, strict=True)]
+        pieces = [
+            piece
+            for own, rings in self._pieces(start, start + self._length)
+            for piece in _cut(places, axis, own, rings)
+        ]
+
+        def add_channel(channel: Array, blended: Array) -> None:
+            for here, there in pieces:
+                blended[there] += channel[here] * weights[here]
+
+        each = map if values.size < _SMALL else self._each
+        for _ in each(add_channel, values, self._values):
+            pass
 
     def mark(self, start: int, corners: Sequence[tuple[int, ...]]) -> None:
         """Windows of the layer that begins at ``start`` are not run."""
@@ -268,6 +294,28 @@ class _Ring:
         here = min(count, self._length - first)
         pieces = [(slice(0, here), slice(first, first + here))]
         return pieces if here == count else [*pieces, (slice(here, count), slice(0, count - here))]
+
+
+def _cut(
+    places: Sequence[slice], axis: int, own: slice, rings: slice
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Where pieces of a window lie in it and in the ring, each small enough for the cache.
+
+    Args:
+        places: of the window on the other axes.
+        axis: that of the planes.
+        own: planes of the window.
+        rings: the same planes in the ring.
+    """
+    sizes = [part.stop - part.start for part in (*places[:axis], own, *places[axis + 1 :])]
+    rows = max(1, _CACHED // int(np.prod(sizes[1:])))
+    for first in range(0, sizes[0], rows):
+        count = min(rows, sizes[0] - first)
+        here, there = [slice(0, size) for size in sizes], list(places)
+        here[axis], there[axis] = own, rings
+        here[0] = slice(here[0].start + first, here[0].start + first + count)
+        there[0] = slice(there[0].start + first, there[0].start + first + count)
+        yield tuple(here), tuple(there)
 
 
 def _groups(items: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:

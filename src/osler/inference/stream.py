@@ -20,18 +20,19 @@ import numpy as np
 from osler.datasets.modality import modality_note
 from osler.datasets.preparation import Prepared, Trace, prepare
 from osler.errors import DatasetError, StudyError, UsageError
-from osler.inference.labelled import Labelled
+from osler.inference.labelled import Into, Labelled
 from osler.inference.meter import Meter
 from osler.inference.predictor import Predictor
 from osler.progress import CancelToken
 from osler.studies.geometry import Array
 from osler.studies.image import Image
 from osler.studies.notes import notes_of
+from osler.studies.volume import ImageLike, as_image
 
 __all__ = ["Answer", "Loader", "Source", "stream"]
 
 Key = TypeVar("Key")
-Loader = Callable[[], Sequence[Image]]
+Loader = Callable[[], Sequence[ImageLike]]
 Source = tuple[Key, Loader]
 
 _TOGETHER = 32  # small studies that go through the network at once
@@ -65,14 +66,14 @@ class Answer(Generic[Key]):
     problem: str
     seconds: float
     peak_mb: float
-    image: Image | None = None
+    image: ImageLike | None = None
     trace: Trace | None = None
     output: Array | Labelled | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def usable(self) -> tuple[Image, Trace, Any]:
-        """Image, trace and output of a study without a problem.
+    def parts(self) -> tuple[ImageLike, Trace, Any]:
+        """Image, which may be on disk, trace and output of a study without a problem.
 
         Raises:
             StudyError: when there was a problem.
@@ -81,13 +82,23 @@ class Answer(Generic[Key]):
             raise StudyError(self.problem)
         return self.image, self.trace, self.output
 
+    @property
+    def usable(self) -> tuple[Image, Trace, Any]:
+        """Image, whole in memory, trace and output of a study without a problem.
+
+        Raises:
+            StudyError: when there was a problem.
+        """
+        image, trace, output = self.parts
+        return as_image(image), trace, output
+
 
 @dataclass(frozen=True)
 class _Ready(Generic[Key]):
     """A study that was read; ``prepared`` is None where it will be prepared slab by slab."""
 
     key: Key
-    images: Sequence[Image]
+    images: Sequence[ImageLike]
     prepared: Prepared | None
     seconds: float
     peak_mb: float
@@ -95,7 +106,7 @@ class _Ready(Generic[Key]):
 
     @property
     def bytes(self) -> int:
-        images = sum(image.array.nbytes for image in self.images)
+        images = sum(image.array.nbytes for image in self.images if isinstance(image, Image))
         return int(images + (self.prepared.array.nbytes if self.prepared else 0))
 
 
@@ -106,6 +117,7 @@ def stream(
     logits: bool = False,
     threads: int = 0,
     cancel: CancelToken | None = None,
+    into: Callable[[Key], Into] | None = None,
 ) -> Iterator[Answer[Key]]:
     """Answer studies in the order given; holds a hundred small studies, or one or two large ones, in memory.
 
@@ -116,11 +128,12 @@ def stream(
         logits: give ``Predictor.logits`` instead of probabilities.
         threads: how many read and prepare; 0 takes one per processor, at most eight.
         cancel: once set, no further study is begun; those in the network are finished.
+        into: by key, where the mask of a study that goes slab by slab goes; None keeps it in memory.
     """
     loaded = _read_ahead(sources, partial(_load, predictor=predictor, whole=logits), threads, cancel)
     if predictor.plan.task == "segment":
         for one in loaded:
-            yield from _answer(predictor, [one], logits)
+            yield from _answer(predictor, [one], logits, into)
     else:
         yield from _together(predictor, _groups(loaded), logits)
 
@@ -157,7 +170,10 @@ def _load(key: Key, load: Loader, predictor: Predictor, *, whole: bool) -> _Read
     with Meter() as meter:
         try:
             images = load()
-            prepared = prepare(images, predictor.plan) if whole or not predictor.takes_slabs(images) else None
+            prepared = None
+            if whole or not predictor.takes_slabs(images):
+                images = read = [as_image(image) for image in images]
+                prepared = prepare(read, predictor.plan)
         except _ABOUT_ONE_STUDY as error:
             problem = str(error)
         except MemoryError:
@@ -273,10 +289,12 @@ def _outputs_of(
     return list(zip(traces, found, strict=True))
 
 
-def _answer(predictor: Predictor, held: _Held[Key], logits: bool) -> Iterator[Answer[Key]]:
+def _answer(
+    predictor: Predictor, held: _Held[Key], logits: bool, into: Callable[[Key], Into] | None = None
+) -> Iterator[Answer[Key]]:
     ready = [one for one in held if isinstance(one, _Ready)]
     with Meter() as meter:
-        outputs = _outputs(predictor, ready, logits) if ready else []
+        outputs = _outputs(predictor, ready, logits, into) if ready else []
     yield from _in_order(held, outputs, meter.seconds / max(1, len(ready)), meter.peak_mb)
 
 
@@ -296,14 +314,19 @@ def _in_order(
 
 
 def _outputs(
-    predictor: Predictor, studies: Sequence[_Ready[Key]], logits: bool
+    predictor: Predictor,
+    studies: Sequence[_Ready[Key]],
+    logits: bool,
+    into: Callable[[Key], Into] | None = None,
 ) -> list[tuple[Trace, Array | Labelled] | str]:
     """Trace and output of each study, or why there is none; one that spoils a common call does not spoil the others."""
     try:
         whole = [study.prepared for study in studies if study.prepared is not None]
         arrays = iter(predictor.logits_many(whole) if logits else predictor.predict_many(whole))
         return [
-            predictor.label(study.images) if study.prepared is None else (study.prepared.trace, next(arrays))
+            predictor.label(study.images, into=None if into is None else into(study.key))
+            if study.prepared is None
+            else (study.prepared.trace, next(arrays))
             for study in studies
         ]
     except StudyError as error:
@@ -312,4 +335,4 @@ def _outputs(
         problem = _TOO_LARGE
     if len(studies) == 1:
         return [problem]
-    return [output for study in studies for output in _outputs(predictor, [study], logits)]
+    return [output for study in studies for output in _outputs(predictor, [study], logits, into)]

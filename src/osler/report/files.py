@@ -13,14 +13,15 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from osler.errors import NotWritable, OutputExists, StorageError
 from osler.findings.finding import Findings
+from osler.report.mask_file import MaskFile
 from osler.studies.formats import write_image
 from osler.studies.geometry import Array
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike, alike
 
 __all__ = ["SummaryRow", "ensure_free", "mask_name", "output_folder", "put", "write_study", "write_summary"]
 
@@ -94,13 +95,18 @@ def output_folder(output: Path | None) -> Iterator[None]:
         raise
 
 
-def mask_name(image: Image) -> str:
+def mask_name(image: ImageLike) -> str:
     """``mask.png`` for pictures, which have no geometry; ``mask.nii.gz`` for everything else."""
     return "mask.png" if image.dimensions == 2 and image.source.format in _PICTURES else "mask.nii.gz"
 
 
 def write_study(
-    folder: Path, findings: Findings, *, image: Image, mask: Array | None = None, overlay: bytes | None = None
+    folder: Path,
+    findings: Findings,
+    *,
+    image: ImageLike,
+    mask: Array | MaskFile | None = None,
+    overlay: bytes | None = None,
 ) -> tuple[Path, ...]:
     """Write one study's results; each file appears whole or not at all, ``findings.json`` last.
 
@@ -110,7 +116,7 @@ def write_study(
         folder: ``OUT/<study>``; made when missing. Files in it that are not results stay untouched.
         findings: what was seen.
         image: the source image, whose grid and geometry the mask gets.
-        mask: source shape (I, J[, K]), the data set's values.
+        mask: source shape (I, J[, K]), the data set's values; or a finished file of it, which gets its name now.
         overlay: the bytes of a PNG.
 
     Returns:
@@ -128,7 +134,10 @@ def write_study(
     written = []
     if mask is not None:
         written.append(folder / mask_name(image))
-        write_image(replace(image, array=mask[None], units="", window=None), written[-1], overwrite=True)
+        if isinstance(mask, MaskFile):
+            mask.place(written[-1])
+        else:
+            write_image(alike(image, mask[None], units="", window=None), written[-1], overwrite=True)
     if overlay is not None:
         written.append(folder / "overlay.png")
         put(written[-1], overlay)

@@ -9,8 +9,10 @@ from osler.findings.finding import Finding, Findings
 from osler.studies.geometry import Array
 from osler.studies.image import Image
 from osler.studies.pictures import overlay, to_png_bytes
+from osler.studies.plane_pictures import overlay_of_planes
+from osler.studies.volume import ImageLike
 
-__all__ = ["lines_of", "picture_of"]
+__all__ = ["lines_of", "picture_of", "picture_of_planes"]
 
 _MOST_LINES = 5
 
@@ -34,11 +36,34 @@ def picture_of(
         truth: reference mask, as ``mask``.
         more: further lines under the answer, e.g. the true class.
     """
-    names = {label.value: label.name for label in labels.labels} if labels.kind == "mask" else None
+    names = _names(labels) if labels.kind == "mask" else None
     picture = overlay(
         image, mask, names, caption=findings.study, lines=[*lines_of(findings, labels), *more], truth=truth
     )
     return to_png_bytes(picture)
+
+
+def picture_of_planes(
+    image: ImageLike, findings: Findings, labels: LabelSet, *, mask: ImageLike, counts: Sequence[Array]
+) -> bytes:
+    """The same of a volume and a mask that need not be in memory.
+
+    Args:
+        image: the source image, 3D.
+        findings: of the study.
+        labels: of the model.
+        mask: on the image's grid, the data set's values.
+        counts: voxels of any label at each index of I, J and K.
+
+    Raises:
+        StudyError: when image or mask turn out to be damaged.
+    """
+    lines = lines_of(findings, labels)
+    return to_png_bytes(overlay_of_planes(image, mask, _names(labels), counts, caption=findings.study, lines=lines))
+
+
+def _names(labels: LabelSet) -> dict[int, str]:
+    return {label.value: label.name for label in labels.labels}
 
 
 def lines_of(findings: Findings, labels: LabelSet) -> list[str]:

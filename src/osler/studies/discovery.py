@@ -27,10 +27,11 @@ from pathlib import Path
 
 from osler.errors import PathNotFound, UsageError
 from osler.studies.files import dicom_places, holds_signal, kind_of_file, walk
-from osler.studies.formats import read_image, signal_format, sniff, wfdb
+from osler.studies.formats import open_volume, read_image, signal_format, sniff, wfdb
 from osler.studies.formats.base import stem_of
 from osler.studies.formats.dicom_index import DicomIndex, index_files, index_folder
 from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
 __all__ = ["Found", "channel_of", "find_signals", "find_studies"]
 
@@ -59,6 +60,16 @@ class Found:
     def read(self, channel: str) -> Image:
         """Read the image of a channel; see ``read_image``."""
         return read_image(self.paths[channel], key=self.keys.get(channel))
+
+    def open(self, channel: str) -> ImageLike:
+        """The image of a channel, to be read plane by plane where it can be; errors as ``read``."""
+        path, key = self.paths[channel], self.keys.get(channel)
+        return open_volume(path, key=key) or read_image(path, key=key)
+
+    @property
+    def by_plane(self) -> bool:
+        """Whether each image can be read plane by plane; errors as ``open``."""
+        return all(open_volume(path, key=self.keys.get(channel)) is not None for channel, path in self.paths.items())
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -69,6 +69,11 @@ class Image:
         return self.array.ndim - 1
 
     @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.array.shape[0])
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Spatial shape (I, J) or (I, J, K)."""
         return tuple(self.array.shape[1:])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
 __all__ = ["grouped_notes", "notes_of"]
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def notes_of(images: Iterable[Image]) -> tuple[str, ...]:
+def notes_of(images: Iterable[ImageLike]) -> tuple[str, ...]:
     """The notes of the images of one study, each once."""
     return tuple(dict.fromkeys(note for image in images for note in image.notes))
 

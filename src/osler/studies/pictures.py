@@ -18,12 +18,13 @@ import numpy as np
 from osler.studies.geometry import Array
 from osler.studies.image import Image
 from osler.studies.views import View, middle_view, through_curve, through_window, views_of, window_of
+from osler.studies.volume import ImageLike
 
 if TYPE_CHECKING:
     import PIL.Image
     import PIL.ImageDraw
 
-__all__ = ["DISCLAIMER", "colour_of", "overlay", "tile", "to_png_bytes"]
+__all__ = ["DISCLAIMER", "colour_of", "drawn", "overlay", "tile", "to_png_bytes"]
 
 DISCLAIMER = "Research use only - not a medical device"
 _OKABE_ITO = (
@@ -69,7 +70,28 @@ def overlay(
     names = _named_values(labels, mask, truth)
     image = through_curve(image)
     window = window_of(image, mask)
-    views = views_of(image, mask, truth)
+    return drawn(image, views_of(image, mask, truth), window, names, caption=caption, lines=lines)
+
+
+def drawn(
+    image: ImageLike,
+    views: Sequence[View],
+    window: tuple[float, float],
+    names: Mapping[int, str],
+    *,
+    caption: str = "",
+    lines: Sequence[str] = (),
+) -> PIL.Image.Image:
+    """The picture of chosen planes; arguments as ``overlay``.
+
+    Args:
+        image: what it says of itself; through its curve already, if it has one.
+        views: the planes.
+        window: they are shown through.
+        names: by mask value.
+        caption: the study's name.
+        lines: what was answered.
+    """
     scale = _scale_of(views)
     panels = [_panel(view, window, scale, list(names), image.spacing_known) for view in views]
     return _compose(panels, _header(caption, lines), _footer(image, window, views), _legend(names, views))
@@ -283,7 +305,7 @@ def _header(caption: str, lines: Sequence[str]) -> list[tuple[str, int, tuple[in
 
 
 def _footer(
-    image: Image, window: tuple[float, float], views: Sequence[View]
+    image: ImageLike, window: tuple[float, float], views: Sequence[View]
 ) -> list[tuple[str, int, tuple[int, int, int]]]:
     """(text, size, colour) of each line below them: how the picture is to be read."""
     notes = []
@@ -294,8 +316,8 @@ def _footer(
     unknown = ["orientation"] * (views[0].letters is None) + ["pixel size"] * (not image.spacing_known)
     if unknown:
         notes.append((" and ".join(unknown) + " unknown").capitalize())
-    if image.array.shape[0] > 1 and views[0].pixels.ndim == 2:
-        notes.append(f"Channel 1 of {image.array.shape[0]}")
+    if image.channels > 1 and views[0].pixels.ndim == 2:
+        notes.append(f"Channel 1 of {image.channels}")
     return [(note, 13, _QUIET) for note in [*notes, DISCLAIMER]]
 
 

@@ -7,6 +7,7 @@ as its file has it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,14 +15,35 @@ import numpy as np
 from osler.errors import GridMismatch
 from osler.studies.geometry import Array, axis_codes, flip_and_permute, orientation_transform
 from osler.studies.image import Image
+from osler.studies.volume import ImageLike
 
-__all__ = ["View", "middle_view", "through_curve", "through_window", "views_of", "window_of"]
+__all__ = [
+    "AIR",
+    "BRIGHTNESS",
+    "Axes",
+    "Plane",
+    "View",
+    "chosen_planes",
+    "cut_view",
+    "display_axes",
+    "middle_view",
+    "percentile_window",
+    "sample_stride",
+    "through_curve",
+    "through_window",
+    "views_of",
+    "window_from",
+    "window_of",
+]
 
 _OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
 _DISPLAY = "LPI"  # to the viewer's right, down (or back), down
 _PLANES = ((2, 0, 1, "axial"), (1, 0, 2, "coronal"), (0, 1, 2, "sagittal"))  # fixed axis, across, down
 _SOFT_TISSUE, _LUNG = (40.0, 400.0), (-600.0, 1500.0)
-_BRIGHTNESS = (127.5, 255.0)
+BRIGHTNESS = (127.5, 255.0)
+"""The window of values that went through a curve."""
+AIR = -400.0
+"""HU: a mask whose median lies below it lies on air."""
 _TOO_WIDE = 1.5  # file's window over percentile window
 _THIN = 0.2  # planes of a thin stack whose short side is under this share of the longest one's long side are left out
 _SAMPLE = 1_000_000  # voxels that percentiles are taken from
@@ -80,9 +102,16 @@ def views_of(
     deciding = next((one for one in [masks[2], *masks[:2]] if one is not None and one.any()), None)
     if focus is not None and deciding is not None and masks[2] is None and (deciding == focus).any():
         deciding = deciding == focus
-    extent = np.multiply(voxels.shape[1:], spacing)
-    planes = [plane for plane in _PLANES if min(extent[plane[1]], extent[plane[2]]) >= _THIN * extent.max()]
-    return [_plane(voxels, masks, affine_codes, spacing, plane, deciding) for plane in planes or _PLANES[:1]]
+    views = []
+    for plane in chosen_planes(voxels.shape[1:], spacing):
+        fixed, across, down, _ = plane
+        place = voxels.shape[fixed + 1] // 2
+        if deciding is not None:
+            place = int(np.count_nonzero(deciding, axis=(across, down)).argmax())
+        cut = [None if one is None else np.take(one, [place], axis=fixed) for one in masks]
+        whole = np.take(voxels[0], [place], axis=fixed)
+        views.append(cut_view(whole, cut, affine_codes, spacing, plane, (place, voxels.shape[fixed + 1])))
+    return views
 
 
 def middle_view(
@@ -108,23 +137,48 @@ def window_of(image: Image, mask: Array | None = None) -> tuple[float, float]:
     unless it is much wider than what the image holds (MR scanners often write the whole range of the stored type), and
     in its place the 0.5th to 99.5th percentile.
     """
-    if image.curve is not None and image.window == _BRIGHTNESS:
-        return _BRIGHTNESS
+
+    def on_air() -> bool:
+        inside = None if mask is None else image.array[0][np.asarray(mask).reshape(image.shape) > 0]
+        return inside is not None and inside.size > 0 and float(np.median(inside)) < AIR
+
+    def percentiles() -> tuple[float, float]:
+        flat = image.array[0].ravel()
+        return percentile_window(flat[:: sample_stride(flat.size)])
+
+    return window_from(image, on_air, percentiles)
+
+
+def window_from(
+    image: ImageLike, on_air: Callable[[], bool], percentiles: Callable[[], tuple[float, float]]
+) -> tuple[float, float]:
+    """The same, from what is asked of the voxels.
+
+    Args:
+        image: what it says of itself.
+        on_air: whether the median of a CT under its mask is below ``AIR``.
+        percentiles: the window between percentiles of its values.
+    """
+    if image.curve is not None and image.window == BRIGHTNESS:
+        return BRIGHTNESS
     if image.modality == "CT" or image.units == "HU":
         if image.window is not None:
             return image.window
-        inside = None if mask is None else image.array[0][np.asarray(mask).reshape(image.shape) > 0]
-        on_air = inside is not None and inside.size > 0 and float(np.median(inside)) < -400
-        return _LUNG if on_air else _SOFT_TISSUE
-    percentiles = _percentile_window(image)
-    if image.window is not None and 0 < image.window[1] <= _TOO_WIDE * percentiles[1]:
+        return _LUNG if on_air() else _SOFT_TISSUE
+    found = percentiles()
+    if image.window is not None and 0 < image.window[1] <= _TOO_WIDE * found[1]:
         return image.window
-    return percentiles
+    return found
 
 
-def _percentile_window(image: Image) -> tuple[float, float]:
-    flat = image.array[0].ravel()
-    sample = flat[:: max(1, flat.size // _SAMPLE)].astype(np.float64)
+def sample_stride(size: int) -> int:
+    """Percentiles are those of every n-th of so many voxels: n."""
+    return max(1, size // _SAMPLE)
+
+
+def percentile_window(values: Array) -> tuple[float, float]:
+    """(centre, width) from the 0.5th to the 99.5th percentile of values; NaN and infinity do not count."""
+    sample = values.astype(np.float64)
     sample = sample[np.isfinite(sample)]
     low, high = np.percentile(sample, [0.5, 99.5]) if sample.size else (0.0, 1.0)
     if high <= low:  # almost everything is one value
@@ -142,7 +196,7 @@ def through_curve(image: Image) -> Image:
     inputs, outputs = image.curve
     shown = np.interp(image.array, inputs, np.multiply(outputs, 255)).astype(np.float32)
     straight = (np.array([0.0, 255.0]), np.array([0.0, 1.0]))
-    return replace(image, array=shown, window=_BRIGHTNESS, curve=straight)
+    return replace(image, array=shown, window=BRIGHTNESS, curve=straight)
 
 
 def through_window(pixels: Array, window: tuple[float, float]) -> Array:
@@ -186,29 +240,56 @@ def _displayed(
     image: Image, masks: list[Array | None]
 ) -> tuple[Array, list[Array | None], str | None, tuple[float, float, float]]:
     """Voxels and masks with axes growing left, posterior, inferior; as they are when the orientation is not known."""
-    known = image.orientation_known and image.spacing_known
-    order, flips = orientation_transform(image.affine, _DISPLAY) if known else ((0, 1, 2), (False, False, False))
+    order, flips, codes, spacing = display_axes(image)
     voxels, affine = flip_and_permute(image.array, image.affine, order, flips)
     turned = [None if one is None else flip_and_permute(one[None], affine, order, flips)[0][0] for one in masks]
+    return voxels, turned, codes, spacing
+
+
+Axes = tuple[tuple[int, int, int], tuple[bool, bool, bool], str | None, tuple[float, float, float]]
+
+
+def display_axes(image: ImageLike) -> Axes:
+    """Order and flips of ``flip_and_permute``, the directions in which axes grow then (None when not known), and mm
+    along each."""
+    known = image.orientation_known and image.spacing_known
+    order, flips = orientation_transform(image.affine, _DISPLAY) if known else ((0, 1, 2), (False, False, False))
     spacing = tuple(image.spacing[axis] for axis in order)
-    return voxels, turned, _DISPLAY if known else None, (spacing[0], spacing[1], spacing[2])
+    return order, flips, _DISPLAY if known else None, (spacing[0], spacing[1], spacing[2])
 
 
-def _plane(
-    voxels: Array,
-    masks: list[Array | None],
+Plane = tuple[int, int, int, str]
+"""Axis that it is perpendicular to, axis across, axis down, name."""
+
+
+def chosen_planes(shape: Sequence[int], spacing: Sequence[float]) -> list[Plane]:
+    """The planes to show of a volume as it is displayed; thin ones of a stack of few slices are left out."""
+    extent = np.multiply(shape, spacing)
+    planes = [plane for plane in _PLANES if min(extent[plane[1]], extent[plane[2]]) >= _THIN * extent.max()]
+    return planes or [_PLANES[0]]
+
+
+def cut_view(
+    pixels: Array,
+    masks: Sequence[Array | None],
     codes: str | None,
     spacing: tuple[float, float, float],
-    plane: tuple[int, int, int, str],
-    deciding: Array | None,
+    plane: Plane,
+    place: tuple[int, int],
 ) -> View:
+    """One plane to be drawn.
+
+    Args:
+        pixels: as displayed, of size 1 along the plane's first axis.
+        masks: mask, truth and frames likewise.
+        codes: directions in which the axes grow.
+        spacing: mm along each.
+        plane: which.
+        place: its index, and of how many.
+    """
     fixed, across, down, name = plane
-    count = voxels.shape[fixed + 1]
-    place = count // 2
-    if deciding is not None:
-        place = int(np.count_nonzero(deciding, axis=(across, down)).argmax())
-    pixels = np.take(voxels[0], place, axis=fixed).T  # (down, across)
-    cut = [None if one is None else np.take(one, place, axis=fixed).T for one in masks]
+    flat = np.take(pixels, 0, axis=fixed).T  # (down, across)
+    cut = [None if one is None else np.take(one, 0, axis=fixed).T for one in masks]
     letters = _letters(codes[across], codes[down]) if codes else None
-    title = f"{name if codes else 'plane ' + 'IJK'[across] + 'IJK'[down]} {place + 1}/{count}"
-    return View(pixels, cut[0], cut[1], (spacing[across], spacing[down]), letters, title, cut[2])
+    title = f"{name if codes else 'plane ' + 'IJK'[across] + 'IJK'[down]} {place[0] + 1}/{place[1]}"
+    return View(flat, cut[0], cut[1], (spacing[across], spacing[down]), letters, title, cut[2])

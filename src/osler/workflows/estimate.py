@@ -250,4 +250,4 @@ def _header(study: Found) -> Header:
     shape, affine = grid
     if len(shape) not in (2, 3):
         raise Unsuitable(f"it has {len(shape)} axes")
-    return Header(tuple(shape), affine)
+    return Header(tuple(shape), affine, by_plane=study.by_plane)

@@ -210,8 +210,9 @@ def _parsed(line: str) -> Finished | None:
 
 def _sweep(folder: Path) -> None:
     """Take away what a process that was killed had not finished writing."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+    for pattern in (".*.part", ".*.part.nii.gz"):
+        for part in folder.glob(pattern):
+            part.unlink(missing_ok=True)
 
 
 def _append(path: Path, text: str) -> None:

@@ -317,8 +317,9 @@ def _masks_of(asking: _Asking, names: Sequence[str]) -> dict[str, Array]:
     for part in asking.parts:
         for answer in _asked(part, (r for r in part.records if r.name in names), asking.cancel):
             _, trace, output = answer.usable
-            labelled = as_labelled(output, trace, asking.matching.model, regions=part.predictor.plan.regions)
-            drawn[answer.key.name] = _with_values_of_the_data(labelled.mask, asking.matching)
+            regions = part.predictor.plan.regions
+            mask = as_labelled(output, trace, asking.matching.model, regions=regions).whole_mask
+            drawn[answer.key.name] = _with_values_of_the_data(mask, asking.matching)
     asking.cancel.raise_if_cancelled()
     return drawn
 

@@ -171,7 +171,7 @@ def _keep(kept: _Kept, answer: Answer[Record], part: Part, matching: Matching) -
         if record.mask is not None and matching.model.kind == "mask":
             truth = _truth(record, image, part.dataset, matching)
             regions = part.predictor.plan.regions
-            predicted = as_labelled(output, trace, matching.model, regions=regions).mask
+            predicted = as_labelled(output, trace, matching.model, regions=regions).whole_mask
             kept.scores.append(score_mask(truth, predicted, matching.model, image.spacing, image.spacing_known))
         elif record.target is not None:
             kept.truths.append(matching.target(record.target))

@@ -29,7 +29,7 @@ _HINTS: dict[Precision, dict[str, str]] = {
     "auto": {},
 }
 _MOST_AT_ONCE = 4  # each sample in hand needs the memory of all its features
-_FEW_ALONE = 2  # lone samples after larger batches, such as a volume's last window: not worth compiling for
+_FEW_ALONE = 2  # lone samples after a larger batch, such as a layer's last window: not worth the memory of a graph
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,8 @@ class OpenVinoEngine(Engine):
         if parts == 1:
             lanes = self._at_once if self._spare and (self._spare < 0 or self._at_once in self._compiled) else 1
             self._spare -= self._spare > 0
+        elif self._spare >= 0:  # a lone window between batches, the last of each layer, is no reason to compile either
+            self._spare = _FEW_ALONE
         if lanes not in self._requests:
             self._requests[lanes] = self._new_requests(lanes, lanes)
         return self._requests[lanes]

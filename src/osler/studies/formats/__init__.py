@@ -28,18 +28,21 @@ from osler.studies.formats.base import (
     FramedFormat,
     LabelFormat,
     SignalFormat,
+    StreamedFormat,
     WritableFormat,
     has_suffix,
 )
 from osler.studies.frames import Frames
 from osler.studies.image import Image
 from osler.studies.study import Signal
+from osler.studies.volume import Volume
 
 __all__ = [
     "FORMATS",
     "LABEL_FORMATS",
     "SIGNAL_FORMATS",
     "label_format",
+    "open_volume",
     "read_frames",
     "read_image",
     "read_labels",
@@ -57,6 +60,7 @@ LABEL_FORMATS: tuple[LabelFormat, ...] = (dicom_seg, dicom_rtstruct)
 SIGNAL_FORMATS: tuple[SignalFormat, ...] = (wfdb, edf, dicom_waveform)
 _WRITABLE: tuple[WritableFormat, ...] = (nifti, nrrd, metaimage, raster, npz)
 _FRAMED: tuple[FramedFormat, ...] = (nifti, nrrd, metaimage, raster, clip)
+_STREAMED: tuple[StreamedFormat, ...] = (nifti, nrrd, metaimage, dicom)
 
 
 def sniff(path: str | Path) -> str | None:
@@ -81,6 +85,17 @@ def read_image(path: str | Path, *, key: str | None = None, index: int | None = 
         StudyError: when it cannot be read; names the file, the reason and the remedy.
     """
     return _known_format(Path(path), key).read(Path(path), key=key, index=index)
+
+
+def open_volume(path: str | Path, *, key: str | None = None, index: int | None = None) -> Volume | None:
+    """The same image, to be read plane by plane; None where it can only be read whole.
+
+    NIfTI, plain NRRD and NRRD compressed by gzip, plain MetaImage, and DICOM series with a file per slice, of one
+    channel each, give a ``Volume``. Arguments and errors as ``read_image``; what only reading shows is raised then.
+    """
+    known = _known_format(Path(path), key)
+    streamed = next((one for one in _STREAMED if one.NAME == known.NAME), None)
+    return None if streamed is None else streamed.open_volume(Path(path), key=key, index=index)
 
 
 def read_labels(

@@ -26,6 +26,7 @@ __all__ = [
     "beside",
     "check_bomb",
     "check_size",
+    "check_unfolding",
     "count_bytes",
     "drain",
     "fill",
@@ -94,8 +95,8 @@ def check_bomb(path: Path, needed: int, stored: int) -> None:
         )
 
 
-def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
-    """Exactly ``size`` bytes from a stream.
+def fill(file: BinaryIO, size: int, path: Path, *, before: int = 0, whole: int | None = None) -> bytearray:
+    """Exactly ``size`` bytes from a stream; ``before`` of the ``whole`` were read already.
 
     Raises:
         Unreadable: when it ends before.
@@ -106,7 +107,8 @@ def fill(file: BinaryIO, size: int, path: Path) -> bytearray:
         count = file.readinto(view[done : done + 2**26])  # type: ignore[attr-defined]
         if not count:
             raise Unreadable(
-                f"{path} is cut off: {done:,} of {size:,} bytes of voxels are there", remedy="copy or export it again"
+                f"{path} is cut off: {before + done:,} of {whole or size:,} bytes of voxels are there",
+                remedy="copy or export it again",
             )
         done += count
     return buffer
@@ -138,13 +140,23 @@ def inflate(file: BinaryIO, size: int, path: Path, method: str, offset: int = 0)
     Raises:
         Unreadable: when it holds fewer bytes, or far more, than ``size``.
     """
+    check_unfolding(file, offset + size, path, method)
     opened = gzip.open if method == "gzip" else bz2.open
-    _rehearse(iter(partial(opened(file).read, _CHUNK), b""), file, offset + size, path)
     stream = opened(file)
     skip(stream, offset, path)  # type: ignore[arg-type]
     buffer = fill(stream, size, path)  # type: ignore[arg-type]
     drain(stream, path)  # type: ignore[arg-type]
     return buffer
+
+
+def check_unfolding(file: BinaryIO, size: int, path: Path, method: str) -> None:
+    """Refuse a gzip or bzip2 stream, from where ``file`` stands, that is a bomb though the file around it is large.
+
+    Raises:
+        Unreadable: when it must be one.
+    """
+    opened = gzip.open if method == "gzip" else bz2.open
+    _rehearse(iter(partial(opened(file).read, _CHUNK), b""), file, size, path)
 
 
 def drain(stream: BinaryIO, path: Path) -> None:

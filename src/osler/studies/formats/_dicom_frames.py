@@ -19,7 +19,7 @@ from osler.studies.formats._dicom_values import inverted, is_inverted, rescale, 
 from osler.studies.formats.base import reading
 from osler.studies.geometry import Array
 
-__all__ = ["check_copies", "read_frames", "read_slices"]
+__all__ = ["check_copies", "check_native", "read_frames", "read_slices", "read_stored"]
 
 _THREADS = 4
 
@@ -55,14 +55,31 @@ def read_slices(ordered: Sequence[Slice], headers: dict[Path, Header]) -> Array:
         Unreadable: naming the file that cannot be decoded.
         GeometryError: when files hold different kinds of pixels.
     """
+    stored = read_stored(ordered, headers)
+    return rescale(stored, [one.slope for one in ordered], [one.intercept for one in ordered])
+
+
+def read_stored(ordered: Sequence[Slice], headers: dict[Path, Header]) -> Array:
+    """Stored values of slices in order, turned over and through the modality LUT as ``read_frames``; as ``read_slices``
+    otherwise."""
     files = list(dict.fromkeys(one.path for one in ordered))
     if len(files) == len(ordered) and _all_native([headers[file] for file in files]):
-        stored = _read_native(ordered, headers)
-    elif len(files) == 1:
-        stored = read_frames(files[0], [one.place for one in ordered])[1]
-    else:
-        stored = _read_each(ordered, files)
-    return rescale(stored, [one.slope for one in ordered], [one.intercept for one in ordered])
+        return _read_native(ordered, headers)
+    if len(files) == 1:
+        return read_frames(files[0], [one.place for one in ordered])[1]
+    return _read_each(ordered, files)
+
+
+def check_native(ordered: Sequence[Slice], headers: dict[Path, Header]) -> None:
+    """Before any of them is read: that uncompressed slices are there as their headers announce.
+
+    Raises:
+        Unreadable: naming the file that is cut off.
+    """
+    for one in ordered:
+        header = headers[one.path]
+        if _is_native(header):
+            _check_length(header, math.prod(one.shape) * int(header.get("BitsAllocated")) // 8)
 
 
 def check_copies(copies: Sequence[tuple[Slice, Slice]], path: Path) -> None:

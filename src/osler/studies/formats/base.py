@@ -5,7 +5,8 @@ where the suffix says nothing; it never decodes). ``read`` turns the path into a
 coordinates RAS+ mm, stored dtype. ``read_labels`` does the same for a mask: one channel of whole numbers, never
 windowed, never interpolated. A format that can be written has ``WRITES`` (suffixes) and ``encode`` (image to bytes);
 ``write_image`` puts the bytes on the disk, so that a half-written file is never seen. One whose files hold several
-images in order has ``read_frames``. Recordings (ECG and the like) have ``read_signals`` and nothing else.
+images in order has ``read_frames``; one whose volumes can be read plane by plane has ``open_volume``. Recordings (ECG
+and the like) have ``read_signals`` and nothing else.
 
 Adding one: its file here, its line in ``formats/__init__.py``, its samples in ``tests/studies/test_formats.py``, its
 section in ``docs/reference/formats.md``.
@@ -33,12 +34,14 @@ from osler.studies.geometry import Array
 from osler.studies.image import Image
 from osler.studies.structures import StructureSet
 from osler.studies.study import Signal
+from osler.studies.volume import Volume
 
 __all__ = [
     "Format",
     "FramedFormat",
     "LabelFormat",
     "SignalFormat",
+    "StreamedFormat",
     "WritableFormat",
     "as_labels",
     "has_suffix",
@@ -111,6 +114,17 @@ class WritableFormat(Format, Protocol):
 
         Raises:
             UsageError: when the format cannot hold the image without loss.
+        """
+
+
+class StreamedFormat(Format, Protocol):
+    """A format whose volumes can be read plane by plane."""
+
+    def open_volume(self, path: Path, *, key: str | None = None, index: int | None = None) -> Volume | None:
+        """The volume, or None where it can only be read whole.
+
+        Raises:
+            StudyError: naming the file, the reason and the remedy.
         """
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from osler.studies.formats import _dicom_frames as frames
 from osler.studies.formats._dicom_geometry import Slice, arrange, slice_affine
 from osler.studies.formats._dicom_header import SUFFIXES, is_dicom, read_dataset, read_header
 from osler.studies.formats._dicom_pictures import picture_geometry
+from osler.studies.formats._dicom_planes import dtype_of_planes, slice_pass
 from osler.studies.formats._dicom_suv import SUV_UNIT, suv_factor
 from osler.studies.formats._dicom_values import curve_of, number, rescale, units_of, window_of_file
 from osler.studies.formats.base import as_labels, reading
@@ -35,11 +37,13 @@ from osler.studies.formats.dicom_index import DicomImage, DicomIndex, index_file
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
 from osler.studies.study import Identifiers
+from osler.studies.volume import Volume, stand_in
 
 __all__ = [
     "NAME",
     "SUFFIXES",
     "choose",
+    "open_volume",
     "read",
     "read_dicom_image",
     "read_grid",
@@ -76,6 +80,31 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
     # A key may name a series whose files lie in several folders below.
     found = index_folder(path, below=key is not None) if path.is_dir() else index_files((path,))
     return read_dicom_image(choose(found, path, key), path, index=index)
+
+
+def open_volume(path: Path, *, key: str | None = None, index: int | None = None) -> Volume | None:
+    """A stack with a file per grey slice, to be decoded as its planes are asked for; None for anything else.
+
+    Arguments and errors as ``read``, but for files that turn out to be damaged where they are decoded.
+    """
+    found = index_folder(path, below=key is not None) if path.is_dir() else index_files((path,))
+    image = choose(found, path, key)
+    if index is not None or image.stack is None or len(image.stack.slices) < 2:
+        return None
+    ordered, affine, notes = _arranged(image, list(image.stack.slices), path)
+    dtype = dtype_of_planes(ordered, image.headers)
+    if dtype is None:
+        return None
+    frames.check_copies(image.stack.copies, path)
+    middle = ordered[len(ordered) // 2].path
+    with reading(middle, "a DICOM file"):
+        data = read_dataset(middle, pixels=False)
+        like = _make_image(data, np.zeros((2, 1, 1), dtype), affine, ordered, notes)
+    factor = _uptake(data, ordered)[0] if data.get("Modality") == "PT" else None
+    rows, columns = ordered[0].shape
+    shape, kind = (1, columns, rows, len(ordered)), like.array.dtype
+    opened = partial(slice_pass, ordered, image.headers, kind, factor)
+    return Volume(replace(like, array=stand_in(shape, kind)), opened, partial(read_dicom_image, image, path))
 
 
 def read_grid(path: Path, key: str | None = None) -> tuple[tuple[int, ...], Array | None]:
@@ -251,7 +280,8 @@ def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
     )
 
 
-def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
+def _arranged(image: DicomImage, slices: list[Slice], path: Path) -> tuple[list[Slice], Array, tuple[str, ...]]:
+    """Slices in order, affine and notes of a stack."""
     notes = list(image.notes)
     if image.stack and image.stack.problem:
         raise GeometryError(
@@ -264,12 +294,17 @@ def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
         ordered, affine, tilt = arrange(slices, path)
         if tilt:
             notes.append(f"the gantry was tilted by {tilt:.1f}°: the affine is sheared accordingly")
+    return ordered, affine, tuple(notes)
+
+
+def _read_stack(image: DicomImage, slices: list[Slice], path: Path) -> Image:
+    ordered, affine, notes = _arranged(image, slices, path)
     middle = ordered[len(ordered) // 2].path  # the end slices often show little, in a poor window
     values = frames.read_slices(ordered, image.headers)
     frames.check_copies(image.stack.copies if image.stack else (), path)
     with reading(middle, "a DICOM file"):
         data = read_dataset(middle, pixels=False)
-        return _make_image(data, values, affine, ordered, tuple(notes))
+        return _make_image(data, values, affine, ordered, notes)
 
 
 def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], notes: tuple[str, ...]) -> Image:
@@ -278,8 +313,10 @@ def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], no
         values = values[..., 0]
     units = units_of(data)
     if data.get("Modality") == "PT" and values.ndim == 3:
-        values, units, note = _uptake(data, values, slices, units)
+        factor, note = _uptake(data, slices)
         notes = (*notes, note)
+        if factor is not None:
+            values, units = np.multiply(values, np.float32(factor), dtype=np.float32), SUV_UNIT
     array = np.transpose(values if values.ndim == 4 else values[..., None])  # (C, columns, rows, slices)
     uids: dict[str, str | tuple[str, ...]] = {
         keyword: str(data.get(keyword, "") or "")
@@ -298,10 +335,7 @@ def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], no
     )
 
 
-def _uptake(data: Any, values: Array, slices: Sequence[Slice], units: str) -> tuple[Array, str, str]:
-    """PET values in SUV where the header allows; the values, their unit and what was done."""
+def _uptake(data: Any, slices: Sequence[Slice]) -> tuple[float | None, str]:
+    """What makes PET values SUV, None where the header does not allow it; and what was done."""
     moments = [str(one.facts["acquired"]) for one in slices if "acquired" in one.facts]
-    factor, note = suv_factor(data, min(moments) if moments else None)
-    if factor is None:
-        return values, units, note
-    return np.multiply(values, np.float32(factor), dtype=np.float32), SUV_UNIT, note
+    return suv_factor(data, min(moments) if moments else None)

@@ -16,19 +16,33 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from osler.errors import GeometryError, Unreadable, UsageError
 from osler.studies.formats import _bytes
+from osler.studies.formats._planes import StoredPlanes, volume_of
 from osler.studies.formats._volumes import Volumes, as_channels, unplaced_affine
 from osler.studies.formats.base import as_labels, has_suffix, reading
 from osler.studies.frames import Frames
 from osler.studies.geometry import LPS_TO_RAS, PICTURE_AFFINE, Array
 from osler.studies.image import Image, Source
+from osler.studies.volume import Volume, stand_in
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
+__all__ = [
+    "NAME",
+    "SUFFIXES",
+    "WRITES",
+    "encode",
+    "open_volume",
+    "read",
+    "read_frames",
+    "read_grid",
+    "read_labels",
+    "sniff",
+]
 
 NAME: str = "metaimage"
 SUFFIXES: tuple[str, ...] = (".mha", ".mhd")
@@ -76,6 +90,32 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
     """
     with reading(path, "a MetaImage file"):
         return _read(path).image(index)
+
+
+def open_volume(path: Path, *, key: str | None = None, index: int | None = None) -> Volume | None:
+    """An uncompressed volume of one channel in one file, to be read as its planes are asked for; None for any other.
+    As ``read``."""
+    with reading(path, "a MetaImage file"):
+        fields, start = _parse(path)
+        sizes, dtype, files = _sizes(fields, path), _dtype(fields, path), _data_files(fields, path)
+        plain = _is_true(fields.get("binarydata", "True")) and not _is_true(fields.get("compresseddata", "False"))
+        single = fields.get("elementnumberofchannels", "1") == "1" and len(files) == 1
+        if index is not None or not plain or not single or len(sizes) != 3:
+            return None
+        data, start = files[0], start if files[0] == path else 0
+        size, there = _bytes.count_bytes(sizes, dtype), data.stat().st_size
+        _bytes.check_size(path, size, there, "text")
+        _bytes.check_size(path, size, there - start, "raw")
+        like = _volumes(fields, stand_in((1, *sizes), dtype.newbyteorder("=")), sizes, files, path).image()
+        skip = int(fields.get("headersize", "0"))
+        first = max(0, there - size) if skip < 0 else start + max(0, skip)
+    shape = (sizes[0], sizes[1], sizes[2])
+    stored = StoredPlanes(path, "a MetaImage file", data, first, 0, False, dtype, shape, _unchanged)
+    return volume_of(like, stored, partial(read, path))
+
+
+def _unchanged(voxels: Array) -> Array:
+    return voxels
 
 
 def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
@@ -161,7 +201,13 @@ def _read(path: Path) -> Volumes:
     if not 1 <= values <= 10_000:
         raise Unreadable(f"{path} has {values} channels", remedy="repair the header")
     files = _data_files(fields, path)
-    samples = _samples(fields, files, start, dtype, (values, *sizes), path)
+    return _volumes(fields, _samples(fields, files, start, dtype, (values, *sizes), path), sizes, files, path)
+
+
+def _volumes(
+    fields: Mapping[str, str], samples: Array, sizes: tuple[int, ...], files: list[Path], path: Path
+) -> Volumes:
+    """Samples (V, I, J[, K[, T]]) with their place."""
     voxels = np.moveaxis(samples, 0, -1)  # (I, J[, K[, T]], V)
     if len(sizes) < 4:
         voxels = np.expand_dims(voxels, len(sizes))

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,27 @@ import numpy as np
 
 from osler.errors import Unreadable, Unsuitable, UsageError
 from osler.studies.formats import _bytes
+from osler.studies.formats._planes import StoredPlanes, volume_of
 from osler.studies.formats._volumes import Volumes, as_channels, is_sheared, only_real, without_alpha
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
 from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
+from osler.studies.volume import ImageLike, Volume, stand_in
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
+__all__ = [
+    "NAME",
+    "SUFFIXES",
+    "WRITES",
+    "encode",
+    "header_of",
+    "open_volume",
+    "read",
+    "read_frames",
+    "read_grid",
+    "read_labels",
+    "sniff",
+]
 
 NAME: str = "nifti"
 SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
@@ -62,6 +78,31 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
         return _read(path).image(index)
 
 
+def open_volume(path: Path, *, key: str | None = None, index: int | None = None) -> Volume | None:
+    """A volume of one channel, to be read as its planes are asked for; None for any other file. As ``read``."""
+    if index is not None:
+        return None
+    with reading(path, "a NIfTI file"):
+        from osler.studies.formats._nifti_geometry import affine_of
+
+        header, unrepaired = _header(path, _head(path))
+        data = _data_file(path)
+        layout = _layout(header, data, path)
+        if layout.dtype.names is not None or layout.axes[3:] != (1, 1):
+            return None
+        affine, located = affine_of(unrepaired, path)
+        scaling = _scaling(header)
+        shown = layout.dtype.newbyteorder("=") if scaling is None else np.dtype(np.float32)
+        source = Source(paths=(path,) if data == path else (path, data), format=NAME)
+        like = Volumes(stand_in(layout.axes, shown), affine, source, orientation_known=located).image()
+    shape = layout.axes[:3]
+    stored = StoredPlanes(
+        path, "a NIfTI file", data, 0, layout.offset, layout.compressed, layout.dtype,
+        (shape[0], shape[1], shape[2]), partial(_scaled, scaling=scaling),
+    )  # fmt: skip
+    return volume_of(like, stored, partial(read, path))
+
+
 def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
     """Read the volumes of a 4D file, each as (C, I, J, K); errors as ``read``."""
     with reading(path, "a NIfTI file"):
@@ -82,12 +123,35 @@ def encode(image: Image, suffix: str) -> bytes:
     Raises:
         UsageError: for a dtype that NIfTI does not have.
     """
-    import nibabel
-
     channels = as_channels(image)  # (I, J[, K], C)
     volume = channels if image.dimensions == 3 else channels[:, :, None]
     voxels = _storable(volume[..., 0] if volume.shape[-1] == 1 else volume)
-    kind: Any = nibabel.Nifti2Image if max(voxels.shape) > _LONGEST else nibabel.Nifti1Image
+    data = _empty(image, voxels).to_bytes()
+    # mtime 0: the same image gives the same bytes.
+    return gzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else data
+
+
+def header_of(image: ImageLike, dtype: np.dtype[Any]) -> bytes:
+    """What ``encode`` writes before the voxels of a volume of one channel on the grid of ``image``.
+
+    Args:
+        image: 3D.
+        dtype: of the voxels; integers of at most 32 bits.
+    """
+    voxels = np.zeros((1,) * 3, dtype)
+    file = _empty(image, voxels, long=max(image.shape) > _LONGEST)
+    head = file.to_bytes()[: -voxels.nbytes]
+    size = file.header.sizeof_hdr
+    header = type(file.header)(head[:size])
+    header.set_data_shape(image.shape)
+    return bytes(header.binaryblock) + bytes(head[size:])
+
+
+def _empty(image: ImageLike, voxels: Array, *, long: bool = False) -> Any:
+    """nibabel's image of voxels in the place of ``image``."""
+    import nibabel
+
+    kind: Any = nibabel.Nifti2Image if long or max(voxels.shape) > _LONGEST else nibabel.Nifti1Image
     file = kind(voxels, None, dtype=voxels.dtype)
     file.header.set_zooms((*(image.spacing), 1.0, 1.0)[: voxels.ndim])
     if image.orientation_known:
@@ -95,9 +159,7 @@ def encode(image: Image, suffix: str) -> bytes:
         if not is_sheared(image.affine):
             file.set_qform(image.affine, code=1)
     file.header.set_xyzt_units("mm")
-    data = file.to_bytes()
-    # mtime 0: the same image gives the same bytes.
-    return gzip.compress(data, compresslevel=_GZIP_LEVEL, mtime=0) if suffix.endswith(".gz") else data
+    return file
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], Array | None]:
@@ -119,7 +181,7 @@ def _read(path: Path) -> Volumes:
 
     header, unrepaired = _header(path, _head(path))
     data = _data_file(path)
-    voxels = _scaled(_stored(header, data, path), header)
+    voxels = _scaled(_stored(_layout(header, data, path), data, path), _scaling(header))
     affine, located = affine_of(unrepaired, path)
     paths = (path,) if data == path else (path, data)
     source = Source(paths=paths, format=NAME)
@@ -193,8 +255,19 @@ def _data_file(path: Path) -> Path:
     return _bytes.beside(path, names[0])
 
 
-def _stored(header: Any, data: Path, path: Path) -> Array:
-    """(I, J, K, T, V) as stored."""
+@dataclass(frozen=True)
+class _Layout:
+    """How the voxels lie in their file: ``axes`` (I, J, K, T, V), ``size`` and ``offset`` in bytes."""
+
+    dtype: np.dtype[Any]
+    axes: tuple[int, ...]
+    size: int
+    offset: int
+    compressed: bool
+
+
+def _layout(header: Any, data: Path, path: Path) -> _Layout:
+    """What the header announces, after looking whether the file can hold it."""
     dtype, shape = header.get_data_dtype(), tuple(int(side) for side in header.get_data_shape())
     if dtype.names is None:
         only_real(dtype, path)
@@ -210,15 +283,20 @@ def _stored(header: Any, data: Path, path: Path) -> Array:
     stored = data.stat().st_size
     _bytes.check_size(path, size + offset, stored, "gzip" if compressed else "raw")
     _bytes.check_bomb(path, size + scaled, stored)
+    return _Layout(dtype, axes[:5], size, offset, compressed)
+
+
+def _stored(layout: _Layout, data: Path, path: Path) -> Array:
+    """(I, J, K, T, V) as stored."""
     with data.open("rb") as file:
-        if compressed:
-            buffer = _bytes.inflate(file, size, path, "gzip", offset)
+        if layout.compressed:
+            buffer = _bytes.inflate(file, layout.size, path, "gzip", layout.offset)
         else:
-            _bytes.skip(file, offset, path)
-            buffer = _bytes.fill(file, size, path)
-    if dtype.names is None:
-        return _bytes.to_array(buffer, dtype, axes[:5])
-    return _colours(buffer, len(dtype.names), axes, path)
+            _bytes.skip(file, layout.offset, path)
+            buffer = _bytes.fill(file, layout.size, path)
+    if layout.dtype.names is None:
+        return _bytes.to_array(buffer, layout.dtype, layout.axes)
+    return _colours(buffer, len(layout.dtype.names), layout.axes, path)
 
 
 def _colours(buffer: bytearray, count: int, axes: tuple[int, ...], path: Path) -> Array:
@@ -235,9 +313,8 @@ def _scaling(header: Any) -> tuple[float, float] | None:
     return None if slope is None or (slope == 1 and intercept == 0) else (slope, intercept)
 
 
-def _scaled(voxels: Array, header: Any) -> Array:
-    """After ``scl_slope`` and ``scl_inter``, volume by volume so that double precision is only needed for one."""
-    scaling = _scaling(header)
+def _scaled(voxels: Array, scaling: tuple[float, float] | None) -> Array:
+    """After ``scl_slope`` and ``scl_inter``, plane by plane so that double precision is only needed for one."""
     if scaling is None:
         return voxels
     slope, intercept = scaling

@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,14 +24,27 @@ import numpy as np
 
 from osler.errors import Unreadable, UsageError
 from osler.studies.formats import _bytes
-from osler.studies.formats._nrrd_header import Axes, axes_of, dtype_of, parse, place_of, sizes_of
+from osler.studies.formats._nrrd_header import Axes, Place, axes_of, dtype_of, parse, place_of, sizes_of
+from osler.studies.formats._planes import StoredPlanes, volume_of
 from osler.studies.formats._volumes import Volumes, as_channels, without_alpha
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
 from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
+from osler.studies.volume import Volume, stand_in
 
-__all__ = ["NAME", "SUFFIXES", "WRITES", "encode", "read", "read_frames", "read_grid", "read_labels", "sniff"]
+__all__ = [
+    "NAME",
+    "SUFFIXES",
+    "WRITES",
+    "encode",
+    "open_volume",
+    "read",
+    "read_frames",
+    "read_grid",
+    "read_labels",
+    "sniff",
+]
 
 NAME: str = "nrrd"
 SUFFIXES: tuple[str, ...] = (".nrrd", ".nhdr")
@@ -78,6 +92,35 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
     """
     with reading(path, "an NRRD file"):
         return _read(path).image(index)
+
+
+def open_volume(path: Path, *, key: str | None = None, index: int | None = None) -> Volume | None:
+    """A volume of one channel in one file, plain or compressed by gzip, to be read as its planes are asked for; None
+    for any other. As ``read``."""
+    with reading(path, "an NRRD file"):
+        with path.open("rb") as file:
+            fields = parse(file, path)
+            start = file.tell()
+        sizes, dtype = sizes_of(fields, path), dtype_of(fields, path)
+        axes = axes_of(fields, sizes, path)
+        encoding, skip = _ENCODINGS.get(fields.get("encoding", "").lower()), int(fields.get("byte skip", "0") or 0)
+        plain = encoding in ("raw", "gzip") and skip >= 0 and not int(fields.get("line skip", "0") or 0)
+        files = _data_files(fields, path)
+        if index is not None or not plain or len(files) != 1 or len(sizes) != 3 or axes.spatial != (0, 1, 2):
+            return None
+        data, start = files[0], start if files[0] == path else 0
+        size, there = _bytes.count_bytes(sizes, dtype), data.stat().st_size
+        _bytes.check_size(path, size, there, str(encoding))
+        _bytes.check_size(path, size + skip, there - start, str(encoding))
+        place = place_of(fields, sizes, axes, path)
+        like = _volumes(stand_in(sizes, dtype.newbyteorder("=")), axes, place, files, path).image()
+    shape = (sizes[0], sizes[1], sizes[2])
+    stored = StoredPlanes(path, "an NRRD file", data, start, skip, encoding == "gzip", dtype, shape, _unchanged)
+    return volume_of(like, stored, partial(read, path))
+
+
+def _unchanged(voxels: Array) -> Array:
+    return voxels
 
 
 def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
@@ -157,7 +200,10 @@ def _read(path: Path) -> Volumes:
     axes = axes_of(fields, sizes, path)
     place = place_of(fields, sizes, axes, path)
     files = _data_files(fields, path)
-    samples = _samples(fields, files, start, dtype, sizes, path)
+    return _volumes(_samples(fields, files, start, dtype, sizes, path), axes, place, files, path)
+
+
+def _volumes(samples: Array, axes: Axes, place: Place, files: list[Path], path: Path) -> Volumes:
     source = Source(paths=(path, *(one for one in files if one != path)), format=NAME)
     return Volumes(
         _arranged(samples, axes, path),

@@ -219,3 +219,16 @@ def test_a_table_may_give_a_whole_structure_set_as_the_mask(tmp_path: Path) -> N
     (tmp_path / "labels.json").write_text('{"1": "organ"}')
     dataset = open_dataset(tmp_path)
     assert np.count_nonzero(dataset.load(dataset.records[0]).mask.array) == 16
+
+
+def test_labels_that_fit_two_images_cost_only_these_images(tmp_path: Path) -> None:
+    tree(tmp_path)
+    one = write_series(tmp_path / "early", frame="1.2.77", patient="C")
+    write_series(tmp_path / "late", frame="1.2.77", patient="C")
+    contour = ("CLOSED_PLANAR", square(one, 1)[1], None)
+    write_rtstruct(tmp_path / "rt.dcm", one, {"organ": [contour]}, references=False)
+    write_seg(tmp_path / "early.dcm", one, {"Liver": ORGAN})
+    dataset = open_dataset(tmp_path)
+    assert (len(dataset), dataset.labels.names) == (2, ("Liver",))
+    assert any("1 files of labels fit several images each" in note for note in dataset.manifest.notes)
+    assert any("(rt.dcm fits 2)" in note for note in dataset.manifest.notes)

@@ -11,6 +11,7 @@ import pytest
 from layout_samples import class_folders, decathlon, images_and_masks, mask_picture, medmnist, nnunet, picture, volume
 from osler.datasets.layouts import list_dataset, open_dataset, propose_pattern
 from osler.errors import DatasetError, GridMismatch, NoLabels, PathNotFound, TooFew, Unknown, UnknownLayout, UsageError
+from osler.workflows.inspect import inspect
 
 
 def test_no_such_path(tmp_path):
@@ -85,6 +86,39 @@ def test_an_image_without_a_mask_and_a_mask_without_an_image_are_named(tmp_path)
     mask_picture(root / "masks/spare.png")
     with pytest.raises(DatasetError, match=r"the mask masks/spare.png has no image"):
         open_dataset(root)
+
+
+def test_an_inspection_lists_every_image_without_a_mask_and_every_mask_without_an_image(tmp_path):
+    root = images_and_masks(tmp_path / "d")
+    cases = len(open_dataset(root))
+    for name in ("extra1", "extra2"):
+        picture(root / f"images/{name}.png")
+    mask_picture(root / "masks/spare.png")
+    with pytest.raises(DatasetError, match=r"the image extra1 has no mask, and 1 more like it \(osler inspect lists"):
+        open_dataset(root)
+    found = inspect(root, fix=tmp_path / "fixed")
+    assert found.cases == cases + 2
+    problems = [p for p in found.problems if p.code in ("incomplete", "no-answer")]
+    assert [p.cases for p in problems] == [("extra1", "extra2"), ()]
+    assert problems[1].what == "masks without an image in images: 1 (masks/spare.png)"
+    assert len(open_dataset(tmp_path / "fixed")) == cases
+
+
+def test_an_inspection_lists_every_row_of_a_table_that_lacks_something(tmp_path):
+    for name in "abcdef":
+        picture(tmp_path / f"d/{name}.png")
+    rows = ["image,value", "a.png,1", "b.png,", "c.png,much", "gone.png,3", "d.png,2.5", "e.png,", "f.png,4"]
+    (tmp_path / "d/manifest.csv").write_text("\n".join(rows))
+    with pytest.raises(DatasetError, match=r"row 5: gone\.png does not exist"):
+        open_dataset(tmp_path / "d")
+    found = inspect(tmp_path / "d", fix=tmp_path / "fixed")
+    listed = {p.what: p.cases for p in found.problems if p.code == "incomplete"}
+    assert listed == {
+        "1 case: a file that does not exist": ("gone",),
+        "2 cases: no value": ("b", "e"),
+        "1 case: a value that is not a number": ("c",),
+    }
+    assert sorted(r.name for r in open_dataset(tmp_path / "fixed")) == ["a", "d", "f"]
 
 
 def test_a_mask_of_another_size_is_named(tmp_path):

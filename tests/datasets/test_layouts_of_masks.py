@@ -10,6 +10,7 @@ import pytest
 from layout_samples import bids, coco, mask_picture, masks_per_class, picture, square, voc, voc_boxes, volume
 from osler.datasets.layouts import open_dataset
 from osler.errors import DatasetError, GridMismatch, NoLabels, UsageError
+from osler.workflows.inspect import inspect
 
 BOXES = [{"id": 1, "image_id": 0, "category_id": 3, "bbox": [1, 2, 4, 4]}]
 
@@ -84,6 +85,13 @@ def test_void_pixels_of_voc_are_not_taken_for_background(tmp_path):
     mask_picture(root / "SegmentationClass/x1.png", (0, 1, 255))
     with pytest.raises(DatasetError, match="pixels of value 255, which VOC leaves open"):
         open_dataset(root)
+    found = inspect(root)
+    assert found.cases == 3
+    assert [p.what for p in found.problems if p.code == "incomplete"] == [
+        "1 masks in SegmentationClass have pixels of value 255, which VOC leaves open (void): they are neither "
+        "background nor a class"
+    ]
+    assert [p.details for p in found.problems if p.code == "mask-values"] == [{"x1": "the mask holds 255"}]
 
 
 def test_a_list_of_classes_that_does_not_fit_is_refused(tmp_path):

@@ -40,10 +40,19 @@ def test_a_dicom_study_without_labels_is_its_series_of_one_patient(shared):
     assert "1 patient\n" in "\n".join(found.summary())
 
 
-def test_dicom_objects_that_are_no_images_are_counted_and_slides_in_tiles_named(shared):
+def test_segmentations_that_fit_two_slides_do_not_hide_those_of_the_ct(shared):
     found = inspect(shared / "dicom-seg-sr")
+    assert (found.layout, found.cases, found.classes["unassigned"]) == ("dicom-tree", 1, {"first segment": 1})
+    assert "6 files of labels fit several images each and are left out" in told(found)
+
+
+def test_dicom_objects_that_are_no_images_are_counted_and_slides_in_tiles_named(shared, tmp_path):
+    for file in (shared / "dicom-seg-sr").iterdir():
+        if "seg_image_ct" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    found = inspect(tmp_path)
     assert found.cases == 10
-    assert "15 DICOM objects are no images and are not looked at: 10 × Segmentation Storage" in told(found)
+    assert "10 DICOM objects are no images and are not looked at: 5 × Segmentation Storage" in told(found)
     assert "seg_image_sm_control.dcm refers to 2 images of the tree" in told(found)
     unsuitable = next(problem for problem in found.problems if problem.code == "unsuitable")
     assert len(unsuitable.cases) == 8

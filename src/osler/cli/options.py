@@ -24,7 +24,12 @@ __all__ = [
 
 TaskName = Literal["classify", "multilabel", "ordinal", "regress", "segment"]
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="A folder, .npz or .csv of studies.", show_default=False)]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA", help="A folder of studies, or a .csv, .parquet, .npz or COCO .json.", show_default=False
+    ),
+]
 ModelFolder = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A folder that osler train wrote.", show_default=False)
 ]
@@ -50,6 +55,9 @@ Mirror = Annotated[
     bool, typer.Option("--mirror", help="Also predict mirrored copies and average: slower, a little better.")
 ]
 Precision = Annotated[
-    Literal["float32", "bf16", "auto"] | None,
-    typer.Option(help="float32 is exact; auto leaves it to the processor.", show_default="float32, or checked bf16"),
+    Literal["float32", "bf16", "int8", "auto"] | None,
+    typer.Option(
+        help="float32 is exact; auto takes the fastest that the processor offers and the model's parity record allows.",
+        show_default="auto",
+    ),
 ]

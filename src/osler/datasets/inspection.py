@@ -205,7 +205,7 @@ def _head(found: Inspection) -> list[str]:
     patients = (
         "patients unknown" if found.patients is None else f"{found.patients} patient{'s' * (found.patients != 1)}"
     )
-    lines = [f"{found.name}: {found.cases} cases, layout {found.layout}, {patients}"]
+    lines = [f"{found.name}: {counted(found.cases)}, layout {found.layout}, {patients}"]
     if len(found.splits) > 1 or any(found.classes.values()):
         lines += [
             f"{split}: {count}{_listed(found.classes[split])}"

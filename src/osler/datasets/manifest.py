@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from osler.datasets.labels import LabelSet
 
-__all__ = ["MANIFEST_VERSION", "ImageRef", "Layer", "Manifest", "Record", "Split", "Target"]
+__all__ = ["MANIFEST_VERSION", "Flaw", "ImageRef", "Layer", "Manifest", "Record", "Split", "Target"]
 
 MANIFEST_VERSION = 1
 Split = Literal["train", "validation", "test"]
@@ -79,6 +79,25 @@ class Record(BaseModel):
         return self.mask is not None or self.target is not None
 
 
+class Flaw(BaseModel):
+    """One kind of thing for which a dataset is not used until it is repaired, and which inspection lists.
+
+    Args:
+        first: a sentence about the first case or file concerned.
+        what: the same of all; "3 cases: " goes before it where ``cases`` are named.
+        remedy: what to do.
+        cases: the names of the records concerned, which have no answer or no image.
+        count: how many cases or files it is about.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    first: str
+    what: str
+    remedy: str
+    cases: tuple[str, ...] = ()
+    count: int = 1
+
+
 class Manifest(BaseModel):
     """All records of a dataset with its label set.
 
@@ -86,6 +105,7 @@ class Manifest(BaseModel):
     ``patients`` says how patients are known: from the data ("given"), by a regular expression ("pattern"), or not
     ("unknown": near-duplicates are kept together and every page says so). ``patients_declined``: somebody decided that
     the names say nothing of patients, so that no pattern is proposed again.
+    ``flaws`` are why it may be inspected and not used.
     ``dealt`` names the splits that Osler dealt out; those that came with the data are not among them.
     """
 
@@ -103,3 +123,4 @@ class Manifest(BaseModel):
     patients_declined: bool = False
     dealt: tuple[Split, ...] = ()
     notes: tuple[str, ...] = ()
+    flaws: tuple[Flaw, ...] = ()

@@ -130,8 +130,7 @@ def _usual(values: Sequence[int]) -> int:
 
 
 def _patients(records: Sequence[Record]) -> int | None:
-    patients = {record.patient for record in records}
-    return None if None in patients else len(patients)
+    return len({record.patient for record in records if record.patient is not None}) or None
 
 
 def _modality(dataset: Dataset, facts: Sequence[CaseFacts]) -> str:

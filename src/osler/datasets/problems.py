@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from osler.datasets.checks import CHECKS
 from osler.datasets.checks.copies import Duplicates, find_duplicates
-from osler.datasets.checks.evidence import Evidence
+from osler.datasets.checks.evidence import Evidence, problem_of
 from osler.datasets.checks.mixtures import count_labels
 from osler.datasets.checks.quality import QualityReport, rank_quality
 from osler.datasets.dataset import Dataset
 from osler.datasets.facts import CaseFacts
+from osler.datasets.manifest import Flaw
 from osler.datasets.problem import CODES, Box, Code, Problem, Severity
 
 __all__ = [
@@ -47,7 +48,19 @@ def find_problems(
     """
     evidence = Evidence(dataset, tuple(facts), dict(unreadable), dict(kinds or {}))
     notes = [Problem(code="layout", severity="note", what=note) for note in dataset.manifest.notes]
-    return rank_problems([*notes, *(problem for check in CHECKS for problem in check(evidence))])
+    return rank_problems(
+        [
+            *notes,
+            *map(_problem_of_flaw, dataset.manifest.flaws),
+            *(problem for check in CHECKS for problem in check(evidence)),
+        ]
+    )
+
+
+def _problem_of_flaw(flaw: Flaw) -> Problem:
+    if not flaw.cases:
+        return Problem(code="incomplete", severity="error", what=flaw.what, remedy=flaw.remedy)
+    return problem_of("incomplete", "error", flaw.what, flaw.cases, flaw.remedy, leave_out=flaw.cases)
 
 
 def rank_problems(problems: Sequence[Problem]) -> tuple[Problem, ...]:

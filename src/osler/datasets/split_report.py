@@ -117,6 +117,11 @@ def _warnings(dataset: Dataset, together: Together, leaks: Sequence[tuple[int, .
         )
         found.append(f"patients are not known, so {what}: name them with --patient REGEX if you can")
         found += _contradictions(dataset, together)
+    elif nobody := [record.name for record in records if record.patient is None]:
+        shown = ", ".join(nobody[:_SHOWN]) + " ..." * (len(nobody) > _SHOWN)
+        found.append(
+            f"of {len(nobody)} cases the patient is not known ({shown}): only their near-duplicates stay together"
+        )
     return found
 
 

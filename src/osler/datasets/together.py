@@ -16,10 +16,9 @@ Together = Sequence[tuple[int, ...]]
 
 
 def kept_together(dataset: Dataset, *, progress: Progress | None = None) -> Together:
-    """The cases of each patient or, where patients are unknown, sets of near-duplicates; a case without a patient is
-    alone.
+    """The cases of each patient; of cases without a patient, sets of near-duplicates.
 
-    Reads every image where patients are unknown, so do it once and hand it on.
+    Reads every image without a patient, so do it once and hand it on.
 
     Raises:
         StudyError: when an image cannot be read.
@@ -27,6 +26,11 @@ def kept_together(dataset: Dataset, *, progress: Progress | None = None) -> Toge
     if dataset.manifest.patients == "unknown":
         return duplicate_groups(dataset, dataset.records, progress=progress)
     found: dict[str, list[int]] = defaultdict(list)
+    nobody = []
     for i, record in enumerate(dataset.records):
-        found[record.patient or f"\0{record.name}"].append(i)
-    return [tuple(members) for members in found.values()]
+        (nobody if record.patient is None else found[record.patient]).append(i)
+    groups = [tuple(members) for members in found.values()]
+    if nobody:
+        alike = duplicate_groups(dataset, [dataset.records[i] for i in nobody], progress=progress)
+        groups += [tuple(nobody[n] for n in group) for group in alike]
+    return groups

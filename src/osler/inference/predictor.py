@@ -21,27 +21,23 @@ from osler.inference.heads import narrow_heads
 from osler.inference.labelled import Into, LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
 from osler.inference.mask_planes import MaskInMemory, fill, on_source, whole_planes
+from osler.inference.precision import choose_precision
 from osler.inference.probabilities import check_finite, probabilities
 from osler.inference.selection import Selection
 from osler.inference.selector import Selector
 from osler.inference.slabs import blend
 from osler.inference.stages import ahead
 from osler.inference.windows import sliding
-from osler.models.folder import Calibration, Model
+from osler.models.folder import INT8_SUFFIX, Calibration, Model
 from osler.studies.geometry import Array
 from osler.studies.volume import ImageLike
 
-__all__ = ["Predictor", "default_precision"]
+__all__ = ["Predictor"]
 
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
 _SLAB = 16  # planes whose probabilities are computed at once
-
-
-def default_precision(model: Model) -> Precision:
-    """float32, unless training checked on the validation split that bf16 answers the same and recorded it."""
-    return "bf16" if model.info.lineage.get("precision") == "bf16" else "float32"
 
 
 class Predictor:
@@ -53,7 +49,8 @@ class Predictor:
     Args:
         model: the opened folder.
         engine: a name on the list of engines.
-        precision: None takes ``default_precision``.
+        precision: None and "auto" take what is fastest here of what the model's parity record allows
+            (``choose_precision``).
         mirror: average over mirrored copies too, along the axes that the plan allows.
         every_window: run every window of a mask's study. Otherwise those that hold one value and nothing else are run
             once per value, those that hold only air outside the body are not run, and of a model with a coarse network
@@ -63,7 +60,8 @@ class Predictor:
         calibration: None takes the model's own.
 
     Raises:
-        UsageError: for mirroring where the plan forbids it, or a member that does not exist.
+        UsageError: for mirroring where the plan forbids it, a member that does not exist, or a precision that cannot be
+            run or that the parity record forbids.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class Predictor:
         self._selector = Selector(model, engine=engine, threads=threads, every_window=every_window)
         self._flips = flips_of(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
-        self._precision: Precision = precision or default_precision(model)
+        self.choice = choose_precision(model, precision, engine)
         self._threads = threads
         self._most = Most()
         self._engines: list[Engine] = []
@@ -113,9 +111,10 @@ class Predictor:
             output: Output = "features" if self._heads else "logits"
             for member in self.members:
                 engine = make_engine(self._engine_name)
-                graph = self.model.graph(member, engine.suffix)
+                precision = self.choice.precision
+                graph = self.model.graph(member, INT8_SUFFIX if precision == "int8" else engine.suffix)
                 whole = self.plan.task != "segment"
-                engine.load(graph, precision=self._precision, threads=self._threads, output=output, many=whole)
+                engine.load(graph, precision=precision, threads=self._threads, output=output, many=whole)
                 self._engines.append(engine)
             self._selector.load()
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
@@ -266,7 +265,7 @@ class Predictor:
         return {
             "digest": self.model.info.digest,
             "engine": self._engine_name,
-            "precision": self._precision,
+            "precision": self.choice.precision,
             "threads": self._threads,
             "members": list(self.members),
             "copies": len(self._flips),
@@ -295,7 +294,7 @@ class Predictor:
     @property
     def precision(self) -> Precision:
         """What the engines were asked for."""
-        return self._precision
+        return self.choice.precision
 
     @property
     def most_at_once(self) -> int | None:

@@ -4,9 +4,10 @@
       model.json            ``ModelInfo``: schema version, what it is for, members, SHA-256 of every other file
       plan.json             the ``Plan``
       performance.json      what it scored on cases that training and calibration never saw, with intervals
+      parity.json           ``ParityRecord``: which compiled forms answer as float32 does; absent when never compared
       card.md               the model card
       weights/member0.safetensors
-      graphs/member0.xml + .bin (OpenVINO IR), graphs/member0.onnx
+      graphs/member0.xml + .bin (OpenVINO IR), graphs/member0.onnx, and where it was quantised graphs/member0.int8.xml
       coarse/               where there is a coarse network: a model folder of its own
 
 Safetensors, JSON, Markdown and compiled graphs only: no pickle, nothing executable.
@@ -24,8 +25,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osler.datasets.plan import Plan
 from osler.errors import ModelError, PathNotFound
+from osler.models.parity import ParityRecord
 
 __all__ = [
+    "INT8_SUFFIX",
     "MODEL_VERSION",
     "Calibration",
     "Check",
@@ -39,7 +42,10 @@ __all__ = [
     "sha256_of",
 ]
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
+"""2 added ``DataSummary.calibrated``; version 1 is read."""
+INT8_SUFFIX = ".int8.xml"
+"""Under which a member's ``graphs`` has the quantised OpenVINO graph."""
 _FEWEST_CASES = 5  # with a target, of the test split, before a coarse network is used
 _MOST_VOXELS = 0.002  # of a label, that its bound may lose there
 _MOST_LESIONS = 0.01  # connected parts of a label, wholly
@@ -82,7 +88,9 @@ class DataSummary(_Frozen):
     measured on came with the data; "unknown": the model was trained by another program and converted.
 
     ``seen`` and ``seen_patients`` are salted SHA-256 of the content of each training and calibration case and of each
-    such patient's identifier, so that evaluation can leave out what the model has seen. ``held_out`` are, of a
+    such patient's identifier, so that evaluation can leave out what the model has seen. ``calibrated`` are those of
+    ``seen`` that were in a validation split, which compressing is judged on (of a cross-validation: in that of any
+    fold, so that members of other folds have learnt from them). ``held_out`` are, of a
     cross-validation, those of the cases which the members of each fold have never seen, by the fold's number.
     """
 
@@ -96,6 +104,7 @@ class DataSummary(_Frozen):
     salt: str = ""
     seen: tuple[str, ...] = ()
     seen_patients: tuple[str, ...] = ()
+    calibrated: tuple[str, ...] = ()
     held_out: dict[int, tuple[str, ...]] = {}
 
 
@@ -261,7 +270,7 @@ class Model:
         return path
 
     def graph(self, member: int, suffix: str) -> Path:
-        """The graph (or weights, for ``.safetensors``) of one member, checked; for ``.xml`` its ``.bin`` too.
+        """The graph (or weights, for ``.safetensors``) of one member, checked; for OpenVINO's its ``.bin`` too.
 
         Raises:
             ModelError: when the model has no graph of that kind.
@@ -274,7 +283,7 @@ class Model:
                 f"{self.path} holds no {suffix} graph", remedy=f"it holds {', '.join(entry.graphs) or 'none'}; use that"
             )
         path = self.file(entry.graphs[suffix])
-        if suffix == ".xml":
+        if path.suffix == ".xml":
             self.file(str(Path(entry.graphs[suffix]).with_suffix(".bin").as_posix()))
         return path
 
@@ -295,6 +304,16 @@ class Model:
             return {}
         loaded: dict[str, Any] = json.loads(self.file("performance.json").read_text())
         return loaded
+
+    def parity(self) -> ParityRecord | None:
+        """``parity.json``: which compiled forms may be run; None when they were never compared with float32.
+
+        Raises:
+            ModelError: when it was changed, is damaged, or was written by a newer Osler.
+        """
+        if "parity.json" not in self.info.files:
+            return None
+        return _read_json(self.file("parity.json"), ParityRecord)
 
     def verify(self) -> Check:
         """Hash every file and compare; unlisted files and files of other kinds are faults too."""
@@ -324,9 +343,10 @@ def _read_json(path: Path, kind: type[_Parsed]) -> _Parsed:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path} cannot be read ({error})", remedy="restore the model folder") from error
     version = raw.get("schema_version", 0) if isinstance(raw, dict) else 0
-    if version > MODEL_VERSION:
+    readable = kind.model_fields["schema_version"].default
+    if version > readable:
         raise ModelError(
-            f"{path} has schema version {version}, newer than this Osler reads ({MODEL_VERSION})",
+            f"{path} has schema version {version}, newer than this Osler reads ({readable})",
             remedy="pip install --upgrade osler",
         )
     try:

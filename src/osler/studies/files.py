@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -110,14 +110,27 @@ def dicom_places(index: DicomIndex) -> dict[Path, list[DicomPlace]]:
     holders = Counter(folder for series in index.series for folder in {file.parent for file in series.files})
     for file in index.unreadable:
         if holders[file.parent] != 1:
-            places[file.parent].append(DicomPlace(stem_of(file), file, None, file.parent, file))
+            patient = f"patient-{index.refused[file]}" if file in index.refused else ""
+            places[file.parent].append(DicomPlace(stem_of(file), file, None, file.parent, file, patient))
     for series in index.series:
         volumes = [image for image in series.images if not image.localizer] or list(series.images)
         for image in volumes:
             alone = len(series.images) == 1 or volumes == [image]
             place = _placed(image, series, holders, alone=alone)
             places[place.folder].append(place)
+    places = {folder: _distinct(several) for folder, several in places.items()}
     return {folder: sorted(several, key=lambda one: str(one.path)) for folder, several in places.items()}
+
+
+def _distinct(places: Sequence[DicomPlace]) -> list[DicomPlace]:
+    """With the image's own digits behind names that occur twice: series of two patients may share all else."""
+    counts = Counter((place.path, place.name.lower()) for place in places)
+    return [
+        replace(place, name=f"{place.name}-{place.key.replace(':', '-')}")
+        if place.key and counts[place.path, place.name.lower()] > 1
+        else place
+        for place in places
+    ]
 
 
 def _placed(image: DicomImage, series: DicomSeries, holders: Mapping[Path, int], *, alone: bool) -> DicomPlace:

@@ -9,16 +9,22 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
+from osler.datasets.dataset import Dataset
 from osler.datasets.layouts import open_dataset, signals, write_manifest
 from osler.datasets.plan import TaskName
-from osler.errors import OutputExists, PathNotFound, StorageError, UsageError
+from osler.datasets.problem import counted
+from osler.errors import NoLabels, OutputExists, PathNotFound, StorageError, TooFew, UnknownLayout, UsageError
+from osler.workflows.unlabelled import unlabelled
 
 __all__ = ["ImportResult", "import_dataset"]
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What was written: ``files`` are the table and, beside it, its labels. ``layout`` is what was recognised."""
+    """What was written: ``files`` are the table and, beside it, its labels. ``layout`` is what was recognised.
+
+    ``kind`` is that of the labels, "" for studies without answers.
+    """
 
     layout: str
     cases: int
@@ -31,8 +37,9 @@ class ImportResult:
     def summary(self) -> list[str]:
         """Lines for a person."""
         patients = "unknown" if self.patients is None else str(self.patients)
-        shown = f", {', '.join(self.labels[:6])}{' ...' if len(self.labels) > 6 else ''}" if self.labels else ""
-        lines = [f"{self.cases} cases, layout {self.layout}, patients {patients}, {self.kind}{shown}"]
+        shown = f": {', '.join(self.labels[:6])}{' ...' if len(self.labels) > 6 else ''}" if self.labels else ""
+        kind = f"; {self.kind}{shown}" if self.kind else ""
+        lines = [f"{counted(self.cases)}, layout {self.layout}, patients {patients}{kind}"]
         return lines + [f"  note: {note}" for note in self.notes] + [f"wrote {path}" for path in self.files]
 
     def record(self) -> dict[str, Any]:
@@ -50,7 +57,8 @@ def import_dataset(
 ) -> ImportResult:
     """Write a row per case of ``data`` into a table. Images stay where they are; paths are relative to the table.
 
-    Signals, for which there are no tasks yet, become a list of records with their beats.
+    Studies of which nothing says what they show get an empty column ``label``, to be filled in. Signals, for which
+    there are no tasks yet, become a list of records with their beats.
 
     Args:
         data: a dataset of any layout.
@@ -70,22 +78,39 @@ def import_dataset(
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")
     if signals.sniff(path):
         return _list_signals(path, output, patient, overwrite=overwrite)
-    dataset = open_dataset(path, task=task, patient=patient)
+    dataset, remedy = _opened(path, task, patient)
     files = write_manifest(dataset, output, overwrite=overwrite)
     manifest = dataset.manifest
-    patients = {record.patient for record in dataset}
-    notes = list(manifest.notes)
+    patients = {record.patient for record in dataset if record.patient is not None}
+    notes = [*([remedy] if remedy else []), *manifest.notes]
+    nobody = sum(record.patient is None for record in dataset)
+    if patients and nobody:
+        notes.append(f"of {counted(nobody)} the patient is not known: fill in the column patient")
     if manifest.patients == "pattern":
         notes.append("patients were taken from the names: check the column patient")
     return ImportResult(
         layout=manifest.layout,
         cases=len(dataset),
-        patients=None if None in patients else len(patients),
-        kind=manifest.labels.kind,
+        patients=len(patients) or None,
+        kind="" if remedy else manifest.labels.kind,
         labels=manifest.labels.names,
         files=files,
         notes=tuple(notes),
     )
+
+
+def _opened(path: Path, task: TaskName | None, patient: str | None) -> tuple[Dataset, str]:
+    """The dataset; where nothing says what its studies show, the studies, and what to do."""
+    try:
+        return open_dataset(path, task=task, patient=patient), ""
+    except (NoLabels, UnknownLayout, TooFew) as error:
+        if task is not None or not path.is_dir():
+            raise
+        try:
+            dataset = unlabelled(path.resolve(), patient)
+        except UsageError:
+            raise error from None
+        return dataset, "nothing says what these studies show: fill in the column label (or put masks into mask)"
 
 
 def _list_signals(path: Path, output: Path, patient: str | None, *, overwrite: bool) -> ImportResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +13,8 @@ from osler.datasets.distributions import distributions_of
 from osler.datasets.facts import CaseFacts
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.inspection import BUDGET_S, CleaningReport, Inspection, study_rows
-from osler.datasets.labels import LabelSet
 from osler.datasets.layouts import list_dataset
-from osler.datasets.layouts.files import reference
-from osler.datasets.manifest import Manifest, Record
+from osler.datasets.manifest import Record
 from osler.datasets.measure import choose, fingerprint_of
 from osler.datasets.plan import Plan, TaskName
 from osler.datasets.planner import make_plan
@@ -43,9 +40,8 @@ from osler.errors import (
     UsageError,
 )
 from osler.progress import CancelToken, Progress, Silent
-from osler.studies.discovery import find_signals, find_studies
-from osler.studies.formats.dicom_index import index_folder
 from osler.workflows.inspect_signals import are_signals, inspect_signals
+from osler.workflows.unlabelled import unlabelled
 
 if TYPE_CHECKING:
     from osler.models.folder import Model
@@ -183,7 +179,7 @@ def _open(path: str | Path, task: TaskName | None, patient: str | None) -> tuple
         if boxes is not None:
             return boxes, Problem(code="layout", severity="warning", what=error.problem, remedy=error.remedy)
         try:
-            dataset = _unlabelled(Path(path).resolve(), patient)
+            dataset = unlabelled(Path(path).resolve(), patient)
         except UsageError:
             raise error from None
         what = error.problem if isinstance(error, NoLabels) else f"nothing says what these show: {error.problem}"
@@ -196,52 +192,6 @@ def _by_boxes(path: str | Path, patient: str | None) -> Dataset | None:
         return list_dataset(path, task="multilabel", patient=patient)
     except (DatasetError, UsageError):
         return None
-
-
-def _unlabelled(folder: Path, patient: str | None) -> Dataset:
-    """Every study below a folder, without an answer.
-
-    Raises:
-        UsageError: when there is none, or ``patient`` does not fit.
-    """
-    from osler.datasets.layouts.patients import with_patients
-
-    studies = find_studies([folder])
-    known = all(study.patient for study in studies)
-    records = tuple(
-        Record(
-            name=study.name,
-            images={
-                channel: reference(path, folder).model_copy(update={"key": study.keys.get(channel)})
-                for channel, path in study.paths.items()
-            },
-            patient=study.patient if known else None,
-        )
-        for study in studies
-    )
-    channels = Counter(tuple(study.paths) for study in studies).most_common(1)[0][0]
-    manifest = Manifest(
-        name=folder.name,
-        root=folder,
-        layout="studies without answers",
-        labels=LabelSet(kind="classes"),
-        records=records,
-        channels=channels,
-        patients="given" if known else "unknown",
-        notes=_beside(folder),
-    )
-    return Dataset(with_patients(manifest, patient))
-
-
-def _beside(folder: Path) -> tuple[str, ...]:
-    """What lies in a folder beside images: DICOM objects that are none, and signals."""
-    kinds = Counter(index_folder(folder).others.values())
-    listed = ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common())
-    notes = [f"{kinds.total()} DICOM objects are no images and are not looked at: {listed}"] if kinds else []
-    signals = len(find_signals(folder))
-    words = f"signals beside the images are not looked at ({signals}); name a folder that holds signals only"
-    notes += [words] if signals else []
-    return tuple(notes)
 
 
 def _read(
@@ -296,13 +246,13 @@ def _summed_up(
     for record in dataset.records:
         by_split.setdefault(record.split or "unassigned", []).append(record)
     by_name = {fact.name: fact for fact in facts}
-    patients = {record.patient for record in dataset.records}
+    patients = {record.patient for record in dataset.records if record.patient is not None}
     return Inspection(
         name=dataset.manifest.name,
         layout=dataset.manifest.layout,
         kind=dataset.labels.kind if any(record.answered for record in dataset.records) else "",
         cases=len(dataset),
-        patients=None if None in patients else len(patients),
+        patients=len(patients) or None,
         splits={split: len(records) for split, records in by_split.items()},
         classes={split: count_labels(dataset, records, by_name) for split, records in by_split.items()},
         fingerprint=fingerprint,

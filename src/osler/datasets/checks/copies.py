@@ -68,7 +68,7 @@ def _group(records: Sequence[Record]) -> Duplicates:
         splits=tuple(splits),
         across=len(splits) > 1,
         answers_differ=len({record.target for record in records}) > 1,
-        patients_differ=len({record.patient for record in records}) > 1,
+        patients_differ=len({record.patient for record in records} - {None}) > 1,
     )
 
 

@@ -13,6 +13,8 @@ from osler.datasets.problem import Problem
 
 __all__ = ["check", "count_labels"]
 
+_TABLES = ("csv", "parquet")
+"""Layouts in which a person says whose images are, whatever the headers do."""
 _FEW = 10
 """Cases of a class below which nothing can be said about how well it is recognised."""
 
@@ -73,17 +75,49 @@ def _patients(evidence: Evidence) -> list[Problem]:
     told = {record.name: record.patient for record in evidence.dataset.records if record.patient is not None}
     problems += _torn(evidence, told, "patients")
     tagged = {name: o.tags["patient"] for name, o in evidence.seen.items() if "patient" in o.tags}
+    problems += _sharing(evidence)
     if manifest.patients == "unknown":
         problems += _torn(evidence, tagged, "patients by their DICOM headers")
         what = "nothing says which images are of one patient, so figures will be by image"
         remedy = "if a patient has several images, give --patient REGEX, which finds the patient in each name"
         problems.append(Problem(code="patients-unknown", severity="warning", what=what, remedy=remedy))
+    elif manifest.patients == "given":
+        problems += _nameless(evidence)
     elif manifest.patients == "pattern" and manifest.proposed_pattern:
         patients = len({record.patient for record in evidence.dataset.records})
         what = f"{patients} patients were taken from the names by {manifest.proposed_pattern!r}"
         remedy = "check it; --patient REGEX says it otherwise"
         problems.append(Problem(code="patients-pattern", severity="note", what=what, remedy=remedy))
     return problems
+
+
+def _sharing(evidence: Evidence) -> list[Problem]:
+    """Series of several patients under one UID, which was meant to be the only one of its kind in the world."""
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, seen in evidence.seen.items():
+        if {"patient", "series"} <= seen.tags.keys():
+            groups[seen.tags["series"]][name] = seen.tags["patient"]
+    shared = [tuple(group) for group in groups.values() if len(set(group.values())) > 1]
+    if not shared:
+        return []
+    what = "under one SeriesInstanceUID with another patient's: one of the two PatientIDs may be wrong"
+    remedy = "find out whose images these are"
+    cases = [name for group in shared for name in group]
+    return [problem_of("patients-share", "warning", what, cases, remedy, groups=shared)]
+
+
+def _nameless(evidence: Evidence) -> list[Problem]:
+    """Where others have one, images without a patient, and those of which only a name tells whose they are."""
+    found = {record.name: "nothing says whose it is" for record in evidence.dataset if record.patient is None}
+    tags = {name: o.tags for name, o in evidence.seen.items() if "modality" in o.tags}
+    if evidence.dataset.manifest.layout not in _TABLES and any("patient" in one for one in tags.values()):
+        lacking = (name for name, one in tags.items() if "patient" not in one and name not in found)
+        found |= {name: "its PatientID is empty, and its patient is taken from the PatientName" for name in lacking}
+    if not found:
+        return []
+    what = "without a PatientID: an image can fall on another side of a split than its own patient"
+    remedy = "repair the headers, or give --patient REGEX, which finds the patient in each name"
+    return [problem_of("patients-some", "warning", what, found, remedy, details=found)]
 
 
 def _torn(evidence: Evidence, patients: Mapping[str, str], who: str) -> list[Problem]:
@@ -107,7 +141,8 @@ def _torn(evidence: Evidence, patients: Mapping[str, str], who: str) -> list[Pro
 def _answers(evidence: Evidence) -> list[Problem]:
     dataset = evidence.dataset
     problems = []
-    silent = [record.name for record in dataset.records if not record.answered]
+    listed = {name for flaw in dataset.manifest.flaws for name in flaw.cases}
+    silent = [record.name for record in dataset.records if not record.answered and record.name not in listed]
     if silent:
         remedy = "they are not used; add their answers"
         problems.append(problem_of("no-answer", "warning", "no answer", silent, remedy, leave_out=silent))

@@ -28,7 +28,7 @@ from osler.datasets.layouts.patients import with_patients as _with_patients
 from osler.datasets.layouts.unknown import unknown_layout
 from osler.datasets.layouts.written import write_manifest
 from osler.datasets.plan import TaskName
-from osler.errors import PathNotFound, Unknown, UnknownLayout
+from osler.errors import DatasetError, PathNotFound, Unknown, UnknownLayout
 
 __all__ = [
     "LAYOUTS",
@@ -84,6 +84,10 @@ def open_dataset(
         UsageError: when ``task``, ``patient`` or ``layout`` does not fit the data.
     """
     dataset = list_dataset(path, task=task, patient=patient, layout=layout, name=name)
+    if dataset.manifest.flaws:
+        flaw = dataset.manifest.flaws[0]
+        more = f", and {flaw.count - 1} more like it (osler inspect lists them)" if flaw.count > 1 else ""
+        raise DatasetError(f"{flaw.first}{more}", remedy=flaw.remedy)
     check_grids(dataset.manifest)
     return dataset
 
@@ -96,7 +100,8 @@ def list_dataset(
     layout: str | None = None,
     name: str | None = None,
 ) -> Dataset:
-    """``open_dataset`` for inspection, which reads every case and tells all faults: grids are not compared here."""
+    """``open_dataset`` for inspection, which reads every case and tells all faults: grids are not compared here, and
+    flaws of the manifest are left to the caller."""
     path = Path(path).expanduser()
     if not path.exists():
         raise PathNotFound(f"{path} does not exist", remedy="check the spelling")

@@ -4,12 +4,14 @@ DATA/benign/1.png, DATA/malignant/2.nrrd ...          images of any format
 DATA/benign/patient7/*.dcm                            a folder with one DICOM series is one image
 DATA/train/benign/1.png, DATA/test/benign/9.png ...   given splits
 
-Where every image is DICOM and names its patient, that is the patient.
+Where images are DICOM and name their patients, these are the patients. Folders that each hold another patient, or
+another examination, are a PACS's export and no classes: nothing could be learnt from one patient per class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from osler.datasets.layouts.files import (
     has_images,
     is_series_folder,
     patients_of,
+    pseudonymous,
     reference,
     short_names,
     split_folders,
@@ -34,9 +37,10 @@ from osler.datasets.layouts.needs import Need
 from osler.datasets.manifest import Manifest, Record, Split
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, TooFew
-from osler.studies.files import kind_of_file
+from osler.studies.files import kind_of_file, walk
+from osler.studies.formats.dicom_index import DicomIndex, index_files, index_folder
 
-__all__ = ["NAME", "NEEDS", "read", "sniff"]
+__all__ = ["NAME", "NEEDS", "holds_patients", "read", "sniff"]
 
 NAME: str = "class-folders"
 _OF_DATA_SETS = ("dataset.json", "manifest.csv", "manifest.parquet", "participants.tsv")
@@ -58,7 +62,51 @@ def sniff(path: Path) -> str | None:
     with_images = {c.name for c in classes if has_images(c) and not is_series_folder(c)}
     if not with_images or (len(with_images) == 1 and len({c.name for c in classes}) > 1):
         return None
+    if holds_patients(path):
+        return None
     return f"{len(with_images)} folders with images, one per class ({', '.join(sorted(with_images)[:4])})"
+
+
+def holds_patients(path: Path) -> bool:
+    """Whether the folders that could be classes are DICOM of one patient each, or one examination each, all different.
+
+    Quick where they are not: a class is told by its first and last headers.
+    """
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for parent in split_folders(path) or {path: None}:
+        for folder in filter(has_images, subfolders(parent)):
+            folders[folder.name].append(folder)
+    ends = [file for several in folders.values() for folder in several for file in _ends(folder)]
+    if len(folders) < 2 or not _one_each(index_files(ends), folders):
+        return False
+    return _one_each(index_folder(path), folders)
+
+
+def _ends(folder: Path) -> Sequence[Path]:
+    """The first and the last file of a folder and below, where the first is DICOM."""
+    first = next((several[0] for _, several in walk(folder) if several), None)
+    if first is None or kind_of_file(first) != "dicom":
+        return ()
+    return first, [file for _, several in walk(folder) for file in several][-1]
+
+
+def _one_each(index: DicomIndex, folders: Mapping[str, Sequence[Path]]) -> bool:
+    """Whether each class holds one patient and no two the same one; or the same of examinations."""
+    patients: dict[str, set[str]] = {name: set() for name in folders}
+    studies: dict[str, set[str]] = {name: set() for name in folders}
+    of_folder = {folder: name for name, several in folders.items() for folder in several}
+    for image in index.images:
+        for file, header in image.headers.items():
+            name = next((of_folder[above] for above in file.parents if above in of_folder), None)
+            if name is not None:
+                patients[name].add(str(header.get("PatientID") or header.get("PatientName") or ""))
+                studies[name].add(str(header.get("StudyInstanceUID", "")))
+    return _all_differ(patients) or _all_differ(studies)
+
+
+def _all_differ(found: Mapping[str, set[str]]) -> bool:
+    whole = set().union(*found.values())
+    return "" not in whole and len(whole) == len(found) and all(len(one) == 1 for one in found.values())
 
 
 def _is_data_set(folder: Path) -> bool:
@@ -93,7 +141,10 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     listed = [(item, c.name, split) for c, split in found for item in _images_of(c, path)]
     cases = by_channels([item for item, _, _ in listed])
     about = {item: (c, split) for item, c, split in listed}
-    names = short_names(_names(cases))
+    names = _names(cases)
+    for place, case in enumerate(cases):
+        names[place] = pseudonymous(names[place], next(iter(case.images.values())).path, case.patient)
+    names = short_names(names)
     patients = patients_of(cases)
     records = []
     for name, case, patient in zip(names, cases, patients, strict=True):
@@ -108,7 +159,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         labels=labels,
         records=tuple(records),
         channels=tuple(records[0].images),
-        patients="given" if all(patients) else "unknown",
+        patients="given" if any(patients) else "unknown",
     )
 
 

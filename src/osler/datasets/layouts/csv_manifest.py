@@ -20,8 +20,9 @@ import csv
 import io
 from pathlib import Path
 
-from osler.datasets.layouts.manifest_table import Row, Table, column_key, read_table
+from osler.datasets.layouts.manifest_table import column_key, read_table
 from osler.datasets.layouts.needs import Need
+from osler.datasets.layouts.table_rows import Row, Table
 from osler.datasets.manifest import Manifest
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError

@@ -2,7 +2,8 @@
 
 Files may lie in any folders: what belongs together is told by UIDs. A file of labels is of the image that holds the
 instances that it refers to, else of the series that it names, else of the only image in its frame of reference.
-Several files may label one image; each of their structures becomes a layer of its mask.
+Several files may label one image; each of their structures becomes a layer of its mask. A file that fits several images
+is left out with these images, of which one would lack its labels.
 
 Labels are the structures' names, the same over the whole tree: case and blanks do not count; modifiers (a side) and,
 where one name stands for several coded concepts, the concept are part of the name. ``labels.json`` in the folder picks
@@ -99,14 +100,14 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     notes += _left_out(index, images, layers)
     notes += [OVERLAP_NOTE] if len(labels.labels) > 1 else []
     patients = [_patient(image, series[image.key]) for image in images]
-    known = all(patients)
+    known = any(patients)
     names = short_names([image.key.replace(":", "-") for image in images])
     records = tuple(
         Record(
             name=f"series-{name}",
             images={"image": _image_reference(image, series[image.key], index, path)},
             mask=ImageRef(path=layers[image.key][0].path, layers=tuple(layers[image.key])),
-            patient=patient if known else None,
+            patient=patient,
         )
         for name, image, patient in zip(names, images, patients, strict=True)
     )
@@ -129,6 +130,7 @@ def _matched(index: DicomIndex, root: Path, notes: list[str]) -> list[_Labels]:
     matched: list[_Labels] = []
     seen: set[str] = set()
     copies, lost = 0, []
+    doubtful: dict[Path, list[DicomImage]] = {}
     for path, found in zip(paths, in_threads(_structures_in, paths), strict=True):
         if found.uid and found.uid in seen:
             copies += 1
@@ -136,16 +138,13 @@ def _matched(index: DicomIndex, root: Path, notes: list[str]) -> list[_Labels]:
         seen.add(found.uid)
         images = _images_of(found, index)
         if len(images) > 1:
-            raise NoLabels(
-                f"{path.relative_to(root)} refers to {len(images)} images of the tree",
-                remedy="keep the one that it was drawn on, or write a manifest.csv with the columns image and "
-                "mask_<label> (file.dcm#structure=1)",
-            )
-        if images:
+            doubtful[path] = images
+        elif images:
             matched.append(_Labels(path, found, images[0]))
         else:
             lost.append(path.relative_to(root).as_posix())
-    if lost and not matched:
+    kept = _without_doubt(matched, doubtful, root, notes)
+    if lost and not kept:
         raise NoLabels(
             f"none of the {len(lost)} segmentations and structure sets is of an image in the tree ({lost[0]} ...)",
             remedy="copy the image series that they were drawn on into the tree",
@@ -158,7 +157,33 @@ def _matched(index: DicomIndex, root: Path, notes: list[str]) -> list[_Labels]:
         file, reason = next(iter(index.unreadable.items()))
         first = f"{file.relative_to(root)}: {reason.problem}"
         notes.append(f"{len(index.unreadable)} DICOM files cannot be read and are left out ({first})")
-    return matched
+    return kept
+
+
+def _without_doubt(
+    matched: Sequence[_Labels], doubtful: Mapping[Path, Sequence[DicomImage]], root: Path, notes: list[str]
+) -> list[_Labels]:
+    """The labels of images that no file which fits several of them may be of.
+
+    Raises:
+        NoLabels: when nothing else is there.
+    """
+    if not doubtful:
+        return list(matched)
+    keys = {image.key for images in doubtful.values() for image in images}
+    kept = [one for one in matched if one.image.key not in keys]
+    path, images = next(iter(doubtful.items()))
+    remedy = (
+        "keep the one that it was drawn on, or write a manifest.csv with the columns image and mask_<label> "
+        "(file.dcm#structure=1)"
+    )
+    if not kept:
+        raise NoLabels(f"{path.relative_to(root)} refers to {len(images)} images of the tree", remedy=remedy)
+    notes.append(
+        f"{len(doubtful)} files of labels fit several images each and are left out with these images "
+        f"({path.relative_to(root).as_posix()} fits {len(images)}): {remedy}"
+    )
+    return kept
 
 
 def _structures_in(path: Path) -> StructureSet:

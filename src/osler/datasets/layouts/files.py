@@ -15,7 +15,7 @@ from osler.datasets.manifest import ImageRef, Split
 from osler.errors import DatasetError
 from osler.studies.files import DicomPlace, dicom_places, image_suffix, kind_of_file, walk
 from osler.studies.formats import label_format
-from osler.studies.formats.dicom_index import DicomIndex, index_files
+from osler.studies.formats.dicom_index import DicomIndex, index_files, is_identifier
 
 __all__ = [
     "LOSSY",
@@ -31,6 +31,7 @@ __all__ = [
     "is_series_folder",
     "natural",
     "patients_of",
+    "pseudonymous",
     "read_text",
     "reference",
     "short_names",
@@ -253,9 +254,22 @@ def reference(path: Path | Item, root: Path) -> ImageRef:
 
 
 def patients_of(cases: Sequence[Case]) -> list[str | None]:
-    """A patient per case, when the headers of all name one; else None for each."""
-    found = [case.patient for case in cases]
-    return [patient or None for patient in found] if all(found) else [None] * len(found)
+    """A patient per case, None where no header names one."""
+    return [case.patient or None for case in cases]
+
+
+def pseudonymous(name: str, path: Path, patient: str) -> str:
+    """A case's name in which a folder that is called as its patient is called by the digest.
+
+    Args:
+        name: made of folders' names.
+        path: of the case's image.
+        patient: its digest; "" when unknown.
+    """
+    for part in path.parts if patient else ():
+        if is_identifier(part, patient):
+            name = re.sub(rf"(?<![^-/]){re.escape(part)}(?![^-/])", patient, name)
+    return name
 
 
 def check_text(path: Path) -> None:

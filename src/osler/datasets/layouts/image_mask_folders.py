@@ -9,7 +9,7 @@ Image and mask may be of different formats: a DICOM series in the folder ``image
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from osler.datasets.layouts.answers import check_task, mask_labels
@@ -28,7 +28,7 @@ from osler.datasets.layouts.files import (
 )
 from osler.datasets.layouts.masks import all_values, refuse_lossy
 from osler.datasets.layouts.needs import Need
-from osler.datasets.manifest import Manifest, Record, Split
+from osler.datasets.manifest import Flaw, Manifest, Record, Split
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError
 
@@ -67,7 +67,8 @@ NEEDS: tuple[Need, ...] = (
     Need("the folder 'masks' with a mask of the same name for each", lambda seen: seen.named(*MASK_FOLDERS[:2])),
 )
 MASK_SUFFIXES = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "-mask", "-seg", "-label")
-_Pair = tuple[Case, Item, Split | None]
+_MOST_SHOWN = 8
+_Pair = tuple[Case, Item | None, Split | None]
 
 
 def is_image_or_mask_folder(folder: Path) -> bool:
@@ -107,18 +108,20 @@ def read(path: Path, task: TaskName | None) -> Manifest:
     """All pairs. The labels are the values that the masks hold; a single one is "foreground".
 
     Raises:
-        DatasetError: when an image has no mask or a mask no image, or a mask cannot be one.
+        DatasetError: when no image has a mask, or a mask cannot be one. Some images without a mask, or masks without an
+            image, are flaws.
     """
     check_task(task, ("segment",), "masks")
-    pairs = [pair for images, masks, split in _folder_pairs(path) for pair in _pairs(images, masks, split, path)]
-    refuse_lossy([mask.path for _, mask, _ in pairs])
+    flaws: list[Flaw] = []
+    pairs = [pair for images, masks, split in _folder_pairs(path) for pair in _pairs(images, masks, split, path, flaws)]
+    refuse_lossy([mask.path for _, mask, _ in pairs if mask])
     patients = patients_of([case for case, _, _ in pairs])
     names = short_names(_names(pairs))
     records = tuple(
         Record(
             name=name,
             images={channel: reference(item, path) for channel, item in case.images.items()},
-            mask=reference(mask, path),
+            mask=reference(mask, path) if mask else None,
             split=split,
             patient=patient,
         )
@@ -132,29 +135,52 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         labels=labels,
         records=records,
         channels=tuple(records[0].images),
-        patients="given" if all(patients) else "unknown",
+        patients="given" if any(patients) else "unknown",
+        flaws=(*_without_mask(records, pairs), *flaws),
     )
 
 
-def _pairs(images: Path, masks: Path, split: Split | None, root: Path) -> list[_Pair]:
+def _without_mask(records: Sequence[Record], pairs: Sequence[_Pair]) -> Iterator[Flaw]:
+    bare = [(record.name, case.name) for record, (case, mask, _) in zip(records, pairs, strict=True) if mask is None]
+    if bare:
+        yield Flaw(
+            first=f"the image {bare[0][1]} has no mask",
+            what="no mask for the image",
+            remedy="add its mask (an empty one if there is nothing to see), or remove the image",
+            cases=tuple(name for name, _ in bare),
+            count=len(bare),
+        )
+
+
+def _pairs(images: Path, masks: Path, split: Split | None, root: Path, flaws: list[Flaw]) -> list[_Pair]:
+    """Each image with its mask, or None; masks without an image are added to the flaws.
+
+    Raises:
+        DatasetError: when no image has a mask.
+    """
     cases = by_channels(find_images(images))
     exact = {item.name: item for item in find_images(masks, masks=True)}
     found = {_without_suffix(item): item for item in exact.values()}
     result: list[_Pair] = []
     for case in cases:
         mask = exact.get(case.name) or found.get(case.name)
-        if mask is None:
-            raise DatasetError(
-                f"the image {case.name} has no mask in {masks.relative_to(root)}",
-                remedy="add its mask (an empty one if there is nothing to see), or remove the image",
-            )
         result.append((case, mask, split or _split_below(case.name)))
-    spare = sorted({item.path for item in exact.values()} - {mask.path for _, mask, _ in result})
-    if spare:
+    if not any(mask for _, mask, _ in result):
         raise DatasetError(
-            f"the mask {spare[0].relative_to(root)} has no image in {images.relative_to(root)}",
-            remedy="add its image, or remove the mask",
+            f"the image {cases[0].name} has no mask in {masks.relative_to(root)}, and no other image has one",
+            remedy="call each mask as its image",
         )
+    spare = sorted({item.path for item in exact.values()} - {mask.path for _, mask, _ in result if mask})
+    if spare:
+        shown = ", ".join(str(mask.relative_to(root)) for mask in spare[:_MOST_SHOWN])
+        flaw = Flaw(
+            first=f"the mask {spare[0].relative_to(root)} has no image in {images.relative_to(root)}",
+            what=f"masks without an image in {images.relative_to(root)}: {len(spare)} ({shown}"
+            f"{' ...' if len(spare) > _MOST_SHOWN else ''})",
+            remedy="add the images, or remove the masks",
+            count=len(spare),
+        )
+        flaws.append(flaw)
     return result
 
 

@@ -22,13 +22,15 @@ LABEL_FILE_VERSION = 2
 
 
 class LabelFile(BaseModel):
-    """``<table>.labels.json``. ``patients`` is "unknown" where it was decided that names do not tell them apart."""
+    """``<table>.labels.json``. ``patients`` is "unknown" where it was decided that names do not tell them apart,
+    "some" where only some cases have one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: int = LABEL_FILE_VERSION
     name: str = ""
     modality: str = ""
-    patients: Literal["", "unknown"] = ""
+    patients: Literal["", "unknown", "some"] = ""
     labels: LabelSet
 
 

@@ -7,7 +7,6 @@ from ``task``; a mask comes first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from osler.datasets import coco
@@ -17,12 +16,14 @@ from osler.datasets.layouts.cells import layers_in, missing_of, paths_in, refere
 from osler.datasets.layouts.files import SPLIT_FOLDERS, image_suffix, short_names
 from osler.datasets.layouts.label_file import LabelFile, label_file_of, read_label_file, read_value_names
 from osler.datasets.layouts.masks import all_values, refuse_lossy
+from osler.datasets.layouts.table_flaws import first_lack, flaws_of, number_in
+from osler.datasets.layouts.table_rows import Row, Table
 from osler.datasets.manifest import ImageRef, Manifest, Record, Target
 from osler.datasets.mask_sources import OVERLAP_NOTE
 from osler.datasets.plan import TaskName
-from osler.errors import DatasetError, NoLabels
+from osler.errors import DatasetError, NoLabels, TooFew
 
-__all__ = ["Row", "Table", "column_key", "read_table"]
+__all__ = ["column_key", "read_table"]
 
 _KNOWN = {"case", "mask", "label", "grade", "value", "target", "patient", "site", "split", "image", "signal"}
 _PREFIXES = ("label_", "image_", "mask_")
@@ -36,31 +37,6 @@ _ANSWERS: tuple[tuple[str, tuple[TaskName, ...]], ...] = (
     ("target", ("regress",)),
     ("label_", ("multilabel",)),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line: its number as the user finds it, and its cells by column key."""
-
-    number: int
-    cells: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A file with a row per case; ``columns`` are keys (see ``column_key``)."""
-
-    path: Path
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-    def error(self, row: Row, problem: str, remedy: str) -> DatasetError:
-        """An error that names the row."""
-        return DatasetError(f"{self.path.name}, row {row.number}: {problem}", remedy=remedy)
-
-    def columns_of(self, prefix: str) -> list[str]:
-        """The columns that begin so and go on."""
-        return [c for c in self.columns if c.startswith(prefix) and len(c) > len(prefix)]
 
 
 def column_key(column: str) -> str:
@@ -77,7 +53,7 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
     """All rows.
 
     Raises:
-        DatasetError: naming the row, when a file is missing or a cell cannot be used.
+        DatasetError: naming the row, when a cell cannot be used. Empty answers and missing files are flaws.
         NoLabels: when no column answers anything.
         UsageError: when no column answers ``task``, or several could answer and none was asked for.
     """
@@ -85,10 +61,16 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
     channels = _channels(table)
     written = read_label_file(table.path)
     column, task = _answer(table, task, written)
-    patients = _complete(table, "patient")
+    some = written is not None and written.patients == "some" and "patient" in table.columns
+    patients = some or _complete(table, "patient")
     splits = _complete(table, "split")
-    images = [{c: _find(table, row, name) for c, name in channels.items()} for row in table.rows]
-    labels = _labels(table, column, task, written)
+    images = [{c: _image(table, row, name) for c, name in channels.items()} for row in table.rows]
+    try:
+        labels = _labels(table, column, task, written)
+    except (TooFew, NoLabels) as error:
+        if isinstance(error, NoLabels) and column != "mask":
+            raise
+        raise first_lack(table, list(channels.values()), column) or error from None
     names = _case_names(table, [next(iter(found.values())) for found in images])
     records = tuple(
         Record(
@@ -96,7 +78,7 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
             images=found,
             mask=_mask(table, row, column, labels) if column in ("mask", "mask_") else None,
             target=_target(table, row, column, labels),
-            patient=row.cells["patient"] if patients else None,
+            patient=(row.cells["patient"] or None) if patients else None,
             site=row.cells.get("site") or None,
             split=SPLIT_FOLDERS[row.cells["split"].lower()] if splits else None,
             columns=_others(row, channels, column),
@@ -115,6 +97,7 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
         patients="given" if patients else "unknown",
         patients_declined=not patients and written is not None and written.patients == "unknown",
         notes=(OVERLAP_NOTE,) if column == "mask_" and len(labels.labels) > 1 else (),
+        flaws=flaws_of(table, names, list(channels.values()), column, labels),
     )
 
 
@@ -152,7 +135,7 @@ def _answer(table: Table, task: TaskName | None, written: LabelFile | None) -> t
         raise DatasetError(
             f"{table.path.name} has both 'mask' and 'mask_<label>' columns", remedy="keep one kind of the two"
         )
-    if task is None and written is not None:
+    if task is None and written is not None and not _undecided(written.labels):
         task = next(name for name, kind in KIND_OF_TASK.items() if kind == written.labels.kind)
     if task is None and len(present) > 1 and present[0][0] not in ("mask", "mask_"):
         names = " and ".join(f"{column!r}" for column, _ in present)
@@ -169,7 +152,7 @@ def _labels(table: Table, column: str, task: TaskName, written: LabelFile | None
     """Those of the label file where it answers the task, else what the cells say."""
     if column in ("mask", "mask_"):
         refuse_lossy([table.path.parent / path for row in table.rows for path in _mask_paths(row)])
-    if written is not None and written.labels.kind == KIND_OF_TASK[task]:
+    if written is not None and written.labels.kind == KIND_OF_TASK[task] and not _undecided(written.labels):
         _check_written(table, column, written.labels)
         return written.labels
     if column == "mask":
@@ -181,11 +164,15 @@ def _labels(table: Table, column: str, task: TaskName, written: LabelFile | None
         return LabelSet(kind=kind, labels=tuple(Label(name=n, value=i) for i, n in enumerate(names, first)))
     if task == "regress":
         return LabelSet(kind="number", name=column)
-    for row in table.rows:
-        if not row.cells[column]:
-            raise table.error(row, f"no {column}", "fill it in, or remove the row")
-    kind = "grades" if task == "ordinal" else "classes"
-    return named_labels((row.cells[column] for row in table.rows), kind, column)
+    cells = [row.cells[column] for row in table.rows if row.cells[column]]
+    if not cells:
+        raise NoLabels(f"the column {column} of {table.path.name} is empty", remedy="fill it in")
+    return named_labels(cells, "grades" if task == "ordinal" else "classes", column)
+
+
+def _undecided(labels: LabelSet) -> bool:
+    """Whether the table was written before anything said what its studies show."""
+    return labels.kind != "number" and not labels.labels
 
 
 def _check_written(table: Table, column: str, labels: LabelSet) -> None:
@@ -203,7 +190,7 @@ def _check_written(table: Table, column: str, labels: LabelSet) -> None:
 
 
 def _mask_labels(table: Table) -> LabelSet:
-    refs = [_find(table, row, "mask") for row in table.rows]
+    refs = [ref for row in table.rows if (ref := _found(table, row, "mask"))]
     folder = table.path.parent
     names = read_value_names(table.path) or _categories({folder / ref.path for ref in refs})
     found = all_values(folder, refs) - {0}
@@ -223,21 +210,21 @@ def _mask_paths(row: Row) -> list[str]:
     return [p for column, cell in row.cells.items() if column.split("_")[0] == "mask" for p in paths_in(cell)]
 
 
-def _mask(table: Table, row: Row, column: str, labels: LabelSet) -> ImageRef:
-    """The file of a row's mask, or its files per label; a label without a file does not occur in that case."""
+def _mask(table: Table, row: Row, column: str, labels: LabelSet) -> ImageRef | None:
+    """The file of a row's mask, or its files per label; a label without a file does not occur in that case.
+
+    None where there is none, or one of them does not exist (see ``table_flaws``).
+    """
     if column == "mask":
-        return _find(table, row, "mask")
+        return _found(table, row, "mask")
     folder = table.path.parent
     layers = []
     for label in labels.labels:
         cell = row.cells[f"mask_{label.name}"]
-        missing = missing_of(cell, folder)
-        if missing:
-            raise _not_there(table, row, missing)
+        if missing_of(cell, folder):
+            return None
         layers += layers_in(cell, label.value, folder)
-    if not layers:
-        raise table.error(row, "no mask", "name at least one (an empty one if there is nothing to see)")
-    return ImageRef(path=layers[0].path, layers=tuple(layers))
+    return ImageRef(path=layers[0].path, layers=tuple(layers)) if layers else None
 
 
 def _complete(table: Table, column: str) -> bool:
@@ -253,18 +240,15 @@ def _complete(table: Table, column: str) -> bool:
     return True
 
 
-def _find(table: Table, row: Row, column: str) -> ImageRef:
-    cell = row.cells[column]
-    if not cell:
+def _image(table: Table, row: Row, column: str) -> ImageRef:
+    """What a cell refers to, whether or not it is there (see ``table_flaws``)."""
+    if not row.cells[column]:
         raise table.error(row, f"no {column}", "fill it in, or remove the row")
-    found = reference_in(cell, table.path.parent)
-    if found is None:
-        raise _not_there(table, row, cell)
-    return found
+    return _found(table, row, column) or ImageRef(path=row.cells[column])
 
 
-def _not_there(table: Table, row: Row, cell: str) -> DatasetError:
-    return table.error(row, f"{cell} does not exist", f"paths are relative to {table.path.name}; check the spelling")
+def _found(table: Table, row: Row, column: str) -> ImageRef | None:
+    return reference_in(row.cells[column], table.path.parent)
 
 
 def _target(table: Table, row: Row, column: str, labels: LabelSet) -> Target | None:
@@ -273,15 +257,9 @@ def _target(table: Table, row: Row, column: str, labels: LabelSet) -> Target | N
     if column == "label_":
         return _several(table, row, labels)
     cell = row.cells[column]
-    if labels.kind != "number":
-        return _class_of(table, row, column, labels)
-    try:
-        number = float(cell)
-    except ValueError:
-        number = float("nan")
-    if number - number != 0:  # neither NaN nor infinite
-        raise table.error(row, f"the {column} {cell!r} is not a number", "use a point for decimals and no unit")
-    return number
+    if not cell:
+        return None
+    return number_in(cell) if labels.kind == "number" else _class_of(table, row, column, labels)
 
 
 def _class_of(table: Table, row: Row, column: str, labels: LabelSet) -> int:
@@ -290,22 +268,20 @@ def _class_of(table: Table, row: Row, column: str, labels: LabelSet) -> int:
         file = label_file_of(table.path).name
         raise table.error(
             row,
-            f"the {column} {cell!r} is not in {file}" if cell else f"no {column}",
+            f"the {column} {cell!r} is not in {file}",
             f"correct it, add it to {file}, or remove that file to take the labels from the table",
         )
     return labels.names.index(cell)
 
 
-def _several(table: Table, row: Row, labels: LabelSet) -> tuple[int | None, ...]:
+def _several(table: Table, row: Row, labels: LabelSet) -> tuple[int | None, ...] | None:
     found: list[int | None] = []
     for column in (f"label_{name}" for name in labels.names):
         cell = row.cells[column]
         if cell not in ("", "0", "1", "0.0", "1.0"):
             raise table.error(row, f"{column} is {cell!r}", "use 1 (present), 0 (absent) or nothing (not known)")
         found.append(None if cell == "" else int(float(cell)))
-    if all(value is None for value in found):
-        raise table.error(row, "no label is filled in", "fill one in, or remove the row")
-    return tuple(found)
+    return None if all(value is None for value in found) else tuple(found)
 
 
 def _case_names(table: Table, refs: Sequence[ImageRef]) -> list[str]:

@@ -136,7 +136,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
         labels=labels,
         records=records,
         channels=channels,
-        patients="given" if records[0].patient else "unknown",
+        patients="given" if any(patients) else "unknown",
         notes=(*left_out, *notes),
     )
 

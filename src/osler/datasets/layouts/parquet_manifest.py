@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from osler.datasets.layouts.files import natural
-from osler.datasets.layouts.manifest_table import Row, Table, column_key, read_table
+from osler.datasets.layouts.manifest_table import column_key, read_table
 from osler.datasets.layouts.needs import Need
+from osler.datasets.layouts.table_rows import Row, Table
 from osler.datasets.manifest import Manifest
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from osler.datasets.layouts.base import Layout
+from osler.datasets.layouts.class_folders import holds_patients
 from osler.datasets.layouts.files import subfolders, visible
 from osler.datasets.layouts.needs import Seen, look
 from osler.errors import DatasetError, NoLabels, UnknownLayout
@@ -36,6 +37,12 @@ def unknown_layout(path: Path, layouts: Sequence[Layout]) -> DatasetError:
         return NoLabels(
             f"{path} holds images but nothing that says what they show ({seen})",
             remedy="put each class into a folder of its own, masks into 'masks' beside 'images', or add a manifest.csv",
+        )
+    if seen.dicom and holds_patients(path):
+        return NoLabels(
+            f"each folder of {path} holds the DICOM studies of one patient, so that the folders are no classes, and "
+            "nothing says what these studies show",
+            remedy="put each class into a folder of its own around its patients, or add a manifest.csv",
         )
     return UnknownLayout(
         f"the layout of {path} is not known ({seen})", remedy=_below(path, layouts) or _nearest(seen, layouts)

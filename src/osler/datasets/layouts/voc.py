@@ -33,7 +33,8 @@ from osler.datasets.layouts.files import (
 )
 from osler.datasets.layouts.masks import all_values, refuse_lossy
 from osler.datasets.layouts.needs import Need
-from osler.datasets.manifest import ImageRef, Manifest, Record, Split, Target
+from osler.datasets.manifest import Flaw, ImageRef, Manifest, Record, Split, Target
+from osler.datasets.mask_sources import values_of
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError, NoLabels
 from osler.studies.formats.base import peek
@@ -77,7 +78,7 @@ def read(path: Path, task: TaskName | None) -> Manifest:
 
     Raises:
         NoLabels: when there are only boxes and masks are wanted.
-        DatasetError: when an image is missing, an ``.xml`` is damaged, or a mask has void pixels.
+        DatasetError: when an image is missing or an ``.xml`` is damaged. Masks with void pixels are a flaw.
     """
     masks = _folder(path, ("segmentationclass",))
     boxes = _folder(path, ("annotations",))
@@ -98,11 +99,8 @@ def _by_masks(path: Path, images: Mapping[str, Item], folder: Path) -> Manifest:
     refs = [reference(mask, path) for mask in masks]
     values = all_values(path, refs) - {0}
     names = _class_names(path)
-    if _VOID in values and _VOID not in names:
-        raise DatasetError(
-            f"masks in {folder.name} have pixels of value {_VOID}, which VOC leaves open (void)",
-            remedy="give these pixels a class, or 0 for background; Osler cannot leave pixels out",
-        )
+    void = [ref for ref in refs if _VOID in values_of(path, ref)] if _VOID in values and _VOID not in names else []
+    values -= {_VOID} if void else set()
     unnamed = sorted(values - names.keys())
     if names and unnamed:
         raise DatasetError(
@@ -112,7 +110,23 @@ def _by_masks(path: Path, images: Mapping[str, Item], folder: Path) -> Manifest:
     unused = len(images) - len(records)
     notes = (f"{unused} images have no mask in {folder.name} and are not used",) if unused else ()
     return Manifest(
-        name=path.name, root=path, layout=NAME, labels=mask_labels(values, names), records=records, notes=notes
+        name=path.name,
+        root=path,
+        layout=NAME,
+        labels=mask_labels(values, names),
+        records=records,
+        notes=notes,
+        flaws=(_void_flaw(len(void), folder),) if void else (),
+    )
+
+
+def _void_flaw(count: int, folder: Path) -> Flaw:
+    what = f"masks in {folder.name} have pixels of value {_VOID}, which VOC leaves open (void)"
+    return Flaw(
+        first=what,
+        what=f"{count} {what}: they are neither background nor a class",
+        remedy="give these pixels a class, or 0 for background; Osler cannot leave pixels out",
+        count=count,
     )
 
 

@@ -52,7 +52,8 @@ def write_manifest(dataset: Dataset, path: str | Path, *, overwrite: bool = Fals
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = _csv if path.suffix.lower() == ".csv" else _parquet
     manifest = dataset.manifest
-    decided: Literal["", "unknown"] = "unknown" if manifest.patients_declined else ""
+    named = {record.patient is not None for record in dataset}
+    decided: Literal["", "unknown", "some"] = "unknown" if manifest.patients_declined else "some" * (len(named) > 1)
     about = LabelFile(name=manifest.name, modality=manifest.modality, patients=decided, labels=manifest.labels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def _answer(dataset: Dataset, record: Record, folder: Path) -> dict[str, str]:
     if record.mask is not None:
         return _mask(dataset, record, folder)
     if target is None:
-        return {}
+        return {"label": ""} if labels.kind == "classes" else {}
     if isinstance(target, tuple):
         return {f"label_{n}": "" if v is None else str(v) for n, v in zip(labels.names, target, strict=True)}
     if labels.kind == "number":

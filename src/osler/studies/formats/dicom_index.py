@@ -28,7 +28,15 @@ from osler.studies.formats._dicom_header import Header, is_dicom, read_header
 from osler.studies.formats._dicom_stacks import Stack, stacks_of
 from osler.studies.formats.base import reading
 
-__all__ = ["DicomImage", "DicomIndex", "DicomSeries", "index_files", "index_folder", "kind_of_object"]
+__all__ = [
+    "DicomImage",
+    "DicomIndex",
+    "DicomSeries",
+    "index_files",
+    "index_folder",
+    "is_identifier",
+    "kind_of_object",
+]
 
 Kind = Literal["stack", "picture", "film"]
 _THREADS = 4
@@ -116,11 +124,13 @@ class DicomIndex:
         series: in the order of their first files.
         others: what each file that is DICOM but no image is ("RT Structure Set").
         unreadable: the reason for each file that looks like DICOM and cannot be read.
+        refused: the patient's digest of each of those whose header could be read and names one.
     """
 
     series: tuple[DicomSeries, ...]
     others: dict[Path, str]
     unreadable: dict[Path, StudyError]
+    refused: dict[Path, str] = field(default_factory=dict)
 
     @property
     def patients(self) -> int:
@@ -154,6 +164,11 @@ def index_files(files: Iterable[Path], *, threads: int = _THREADS) -> DicomIndex
     """Index files that a caller has found; those that are no DICOM are passed over."""
     chosen = tuple(files)
     return _indexed(chosen, tuple(_signature(file) for file in chosen), threads)
+
+
+def is_identifier(text: str, patient: str) -> bool:
+    """Whether ``text``, such as a folder's name, is the PatientID (or name) that the digest ``patient`` stands for."""
+    return patient.removeprefix("patient-") == _digest(text)
 
 
 def kind_of_object(header: Header) -> str:
@@ -211,17 +226,25 @@ def _indexed(files: tuple[Path, ...], signature: tuple[tuple[int, int], ...], th
     slices: dict[Path, list[Slice]] = {}
     others: dict[Path, str] = {}
     unreadable: dict[Path, StudyError] = {}
+    refused: dict[Path, str] = {}
     for file, result in zip(files, _in_threads(files, threads), strict=True):
-        if isinstance(result, StudyError):
-            unreadable[file] = result
+        if isinstance(result, _Refusal):
+            unreadable[file] = result.reason
+            refused |= {file: result.patient} if result.patient else {}
         elif isinstance(result, str):
             others[file] = result
         elif result is not None:
             headers[file], slices[file] = result
-    return DicomIndex(tuple(_series(headers, slices)), others, unreadable)
+    return DicomIndex(tuple(_series(headers, slices)), others, unreadable, refused)
 
 
-_Found = tuple[Header, list[Slice]] | StudyError | str | None
+@dataclass(frozen=True)
+class _Refusal:
+    reason: StudyError
+    patient: str
+
+
+_Found = tuple[Header, list[Slice]] | _Refusal | str | None
 
 
 def _in_threads(files: Sequence[Path], threads: int) -> Iterator[_Found]:
@@ -236,6 +259,7 @@ def _look(file: Path) -> _Found:
     """Header and slices of an image; the reason, the kind of object, or None for a file that is no DICOM."""
     if not is_dicom(file):
         return None
+    header = None
     try:
         header = read_header(file)
         kind = kind_of_object(header)
@@ -251,7 +275,8 @@ def _look(file: Path) -> _Found:
                 remedy="repair the header at its source",
             )
     except StudyError as error:
-        return error
+        patient = "" if header is None else _patient_of(header)
+        return _Refusal(error, _digest(patient) if patient else "")
     return header, slices
 
 
@@ -267,12 +292,16 @@ def _series(headers: dict[Path, Header], slices: dict[Path, list[Slice]]) -> Ite
 
 
 def _series_key(header: Header) -> tuple[str, ...]:
-    patient = str(header.get("PatientID") or header.get("PatientName") or "")
+    patient = _patient_of(header)
     study, series = str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", ""))
     if series:
         return patient, study, series
     rest = (header.get(name, "") for name in ("SeriesNumber", "Modality", "FrameOfReferenceUID"))
     return patient, study, "", str(header.path.parent), *map(str, rest)
+
+
+def _patient_of(header: Header) -> str:
+    return str(header.get("PatientID") or header.get("PatientName") or "")
 
 
 def _by_folder(paths: Sequence[Path], slices: dict[Path, list[Slice]]) -> tuple[list[list[Path]], str]:

@@ -27,13 +27,13 @@ TAGS: dict[str, str] = {
     "BurnedInAnnotation": "burned-in annotation",
 }
 """DICOM keyword and the name under which ``read_tags`` gives its value."""
-_DIGESTED = {"PatientID": "patient", "StudyInstanceUID": "study"}
+_DIGESTED = {"PatientID": "patient", "StudyInstanceUID": "study", "SeriesInstanceUID": "series"}
 _SALT = secrets.token_bytes(16)
 """Of this process: digests compare within one inspection and never outside it."""
 
 
 def read_tags(path: Path) -> dict[str, str]:
-    """The values of ``TAGS`` that a header holds, and "patient" and "study" as salted digests.
+    """The values of ``TAGS`` that a header holds, and "patient", "study" and "series" as salted digests.
 
     Args:
         path: a DICOM file, or the folder of a series, of which the first file counts.

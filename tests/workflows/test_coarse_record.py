@@ -13,11 +13,13 @@ from osler.datasets.dataset import Dataset
 from osler.datasets.plan import CoarsePlan, GridPlan, Plan
 from osler.inference.predictor import Predictor
 from osler.models.folder import Model, seal
-from osler.progress import Silent
+from osler.progress import CancelToken, Silent
 from osler.studies.formats import read_image
-from osler.workflows import coarse
+from osler.workflows import coarse, compressing
 from osler.workflows.coarse import add_coarse, coarse_facts
+from osler.workflows.compressing import Making, Wanted
 from osler.workflows.finish import Trained
+from osler.workflows.known_cases import KnownCases
 from tiny_models import make_model, make_plan, thresholds
 
 SPLITS = ("validation",) * 6 + ("test",) * 6
@@ -113,3 +115,15 @@ def test_a_coarse_network_that_finds_something_everywhere_is_left_out(made) -> N
     model, problem, _ = made(0.5)
     assert "100% of the windows" in problem
     assert model.info.coarse is None
+
+
+def test_a_compressed_model_keeps_the_coarse_network(made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _, _ = made(1.4)
+    (tmp_path / "new").mkdir()
+    monkeypatch.setattr(compressing, "compare", lambda *_, **__: None)
+    wanted = Wanted(int8=False, prune=None, distil=False, budget_s=None, steps=1, seed=0, device="cpu", threads=1)
+    cases = KnownCases(osler.open_dataset(tmp_path / "data"), (), (), known=True)
+    Making(model, cases, wanted, "new", tmp_path / "new", tmp_path / "work", Silent(), CancelToken()).make()
+    new = Model.open(tmp_path / "new")
+    assert new.verify().faults == ()
+    assert new.coarse() is not None

@@ -8,6 +8,7 @@
       card.md               the model card
       weights/member0.safetensors
       graphs/member0.xml + .bin (OpenVINO IR), graphs/member0.onnx, and where it was quantised graphs/member0.int8.xml
+      coarse/               where there is a coarse network: a model folder of its own
 
 Safetensors, JSON, Markdown and compiled graphs only: no pickle, nothing executable.
 """
@@ -31,7 +32,9 @@ __all__ = [
     "MODEL_VERSION",
     "Calibration",
     "Check",
+    "Coarse",
     "DataSummary",
+    "Lost",
     "Member",
     "Model",
     "ModelInfo",
@@ -43,6 +46,9 @@ MODEL_VERSION = 2
 """2 added ``DataSummary.calibrated``; version 1 is read."""
 INT8_SUFFIX = ".int8.xml"
 """Under which a member's ``graphs`` has the quantised OpenVINO graph."""
+_FEWEST_CASES = 5  # with a target, of the test split, before a coarse network is used
+_MOST_VOXELS = 0.002  # of a label, that its bound may lose there
+_MOST_LESIONS = 0.01  # connected parts of a label, wholly
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
 _ALLOWED_SUFFIXES = {".json", ".md", ".safetensors", ".xml", ".bin", ".onnx"}
 
@@ -102,6 +108,61 @@ class DataSummary(_Frozen):
     held_out: dict[int, tuple[str, ...]] = {}
 
 
+class Lost(_Frozen):
+    """What of one label lies outside the bound of the coarse pass, counted on labelled cases.
+
+    ``voxels`` and ``lesions`` (connected parts) are in ``cases`` cases of ``patients`` patients; ``voxels_lost`` lie
+    outside, and of the lesions ``lesions_lost`` wholly and ``lesions_cut`` in part. ``voxel_interval`` and
+    ``lesion_interval`` are 95 % intervals over patients of the shares that are lost; None with one patient.
+    """
+
+    cases: int
+    patients: int
+    voxels: int
+    voxels_lost: int
+    voxel_interval: tuple[float, float] | None = None
+    lesions: int
+    lesions_lost: int
+    lesions_cut: int
+    lesion_interval: tuple[float, float] | None = None
+
+
+class Coarse(_Frozen):
+    """The coarse network: ``folder`` is the model folder that it lies in; ``threshold`` of its probability of anything
+    but background, and ``margin`` (mm; its voxels where the spacing is unknown) around what reaches it, make the bound.
+
+    ``windows`` is the mean share of the fine network's windows that touched the bound of the validation cases;
+    ``validation`` (on which threshold and margin were chosen) and ``test`` say by label what is lost. It is used only
+    where there is no ``problem``.
+    """
+
+    folder: str = "coarse"
+    threshold: float
+    margin: float
+    windows: float
+    validation: dict[str, Lost]
+    test: dict[str, Lost] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why this record does not allow that it is used; "" when it does.
+
+        The test cases, on which nothing was chosen, must show that it is safe: at least 5 of them with a target, every
+        label that validation has among them, and of none more than 0.2 % of the voxels (what a model may lose in Dice
+        to become faster) or more than 1 % of the connected parts outside the bound.
+        """
+        if max((lost.cases for lost in self.test.values()), default=0) < _FEWEST_CASES:
+            return f"fewer than {_FEWEST_CASES} test cases have a target, so what it loses is not known"
+        unknown = sorted(set(self.validation) - set(self.test))
+        if unknown:
+            return f"no test case has {unknown[0]}, so what it loses of it is not known"
+        for name, lost in self.test.items():
+            voxels, lesions = lost.voxels_lost / lost.voxels, lost.lesions_lost / lost.lesions
+            if voxels > _MOST_VOXELS or lesions > _MOST_LESIONS:
+                return f"of the test cases it loses {voxels:.2%} of {name} and {lesions:.1%} of its parts wholly"
+        return ""
+
+
 class ModelInfo(_Frozen):
     """``model.json``. ``files`` maps each path (relative, POSIX) to its SHA-256; model.json itself is not
     listed; ``digest`` is the SHA-256 of its other fields."""
@@ -114,6 +175,7 @@ class ModelInfo(_Frozen):
     not_a_medical_device: str = "Research use only. Not a medical device; not for diagnosis or treatment."
     members: tuple[Member, ...]
     calibration: Calibration = Calibration()
+    coarse: Coarse | None = None
     data: DataSummary
     lineage: dict[str, Any] = {}
     files: dict[str, str] = {}
@@ -143,7 +205,7 @@ def seal(folder: Path, info: ModelInfo) -> Model:
         ModelError: when the folder holds a file of a kind that a model folder may not hold.
     """
     files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "model.json"):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "model.json"):
         if path.suffix not in _ALLOWED_SUFFIXES:
             raise ModelError(f"a model folder may not hold {path.name}", remedy="remove it and write the model again")
         files[path.relative_to(folder).as_posix()] = sha256_of(path)
@@ -224,6 +286,17 @@ class Model:
         if path.suffix == ".xml":
             self.file(str(Path(entry.graphs[suffix]).with_suffix(".bin").as_posix()))
         return path
+
+    def coarse(self) -> Model | None:
+        """The model folder of the coarse network; None where there is none.
+
+        Raises:
+            ModelError: when it is missing or was changed.
+        """
+        if self.info.coarse is None:
+            return None
+        self.file(f"{self.info.coarse.folder}/model.json")
+        return Model.open(self.path / self.info.coarse.folder)
 
     def performance(self) -> dict[str, Any]:
         """``performance.json``: the figures with their intervals; empty when the model was never evaluated."""

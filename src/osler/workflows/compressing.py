@@ -107,6 +107,7 @@ class Making:
     def make(self) -> ParityRecord:
         """Everything but the verdict: the folder holds every form, and the record says which may be run."""
         members = self._students() if self.wanted.student else self._copied()
+        self._copy_coarse()
         info = self._info(members)
         model = seal(self.staging, info)
         if self.wanted.student:
@@ -158,6 +159,13 @@ class Making:
             if name in self.parent.info.files:
                 self._copy(self.parent.file(name))
         return members
+
+    def _copy_coarse(self) -> None:
+        """The parent's coarse network, where it has one: it bounds where targets lie, whichever network finds them."""
+        coarse = self.parent.info.coarse
+        for name in self.parent.info.files if coarse is not None else ():
+            if coarse is not None and name.startswith(f"{coarse.folder}/"):
+                self._copy(self.parent.file(name))
 
     def _copy(self, source: Path) -> None:
         target = self.staging / source.relative_to(self.parent.path)

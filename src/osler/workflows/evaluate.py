@@ -22,6 +22,7 @@ from osler.inference.predictor import Predictor
 from osler.models.folder import DataSummary, Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.report.files import output_folder
+from osler.workflows.coarse import coarse_facts
 from osler.workflows.matching import match_labels
 from osler.workflows.measure import Measured, evaluate_records
 
@@ -251,4 +252,5 @@ def _facts(model: Model, seen: int, include_seen: bool, engine: str) -> dict[str
         "Networks": str(len(model.info.members)),
         "Cases that the model had seen": f"{seen}, {'kept' if include_seen else 'left out'}",
         "Engine": engine,
+        **coarse_facts(model.info),
     }

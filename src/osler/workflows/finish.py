@@ -27,6 +27,7 @@ from osler.inference.parity import compare, forms_of
 from osler.inference.predictor import Predictor
 from osler.models.folder import Calibration, DataSummary, Member, Model, ModelInfo, seal
 from osler.progress import Progress
+from osler.workflows.coarse import add_coarse, coarse_facts
 from osler.workflows.measure import Part, measure_parts
 from osler.workflows.run_folder import RunFolder
 
@@ -56,11 +57,14 @@ def finish(
     trained: Sequence[Trained],
     output: Path,
     *,
+    coarse: Trained | None = None,
     intended_use: str,
     mirror: bool,
     progress: Progress,
 ) -> tuple[Model, Evaluation | None, dict[str, float]]:
-    """Write the model folder beside its place, and move it there when it is whole.
+    """Write the model folder beside its place, and move it there when it is whole. ``coarse`` is the trained network of
+    ``plan.coarse``; it is left out, and that is said, where its bound would lose targets of the validation cases, and
+    off where it loses too much of those of the test cases.
 
     Returns:
         The model, its evaluation on the test cases (None without any), and seconds by stage.
@@ -87,6 +91,13 @@ def finish(
         data=_summary(trained),
         lineage={"method": plan.method, "seed": plan.seed, "steps": [t.outcome.steps for t in trained]},
     )
+    if coarse is not None:
+        info, problem = add_coarse(staging, info, final, coarse, progress=progress)
+        if problem:
+            state = "left out" if info.coarse is None else "off"
+            info = info.model_copy(update={"lineage": {**info.lineage, "coarse": f"{state}: {problem}"}})
+            progress.say(f"the coarse pass is {state}: {problem}")
+        clock.lap("coarse pass")
     model = seal(staging, info)
     progress.say("calibrating on the validation split")
     info = info.model_copy(update={"calibration": _calibrate(model, trained)})
@@ -241,6 +252,7 @@ def _facts(model: Model, trained: Sequence[Trained]) -> dict[str, str]:
         "Training": f"{', '.join(str(t.outcome.steps) for t in trained)} steps of {plan.batch}, seed {plan.seed}",
         "Calibration": f"temperature {calibration.temperature:.3f} from {calibration.cases} cases",
     }
+    facts |= coarse_facts(model.info)
     folds = len(_together(trained))
     if len(trained) > folds:
         facts["Ensemble"] = f"{len(trained) // folds} networks from different seeds; their answers are averaged"

@@ -64,7 +64,8 @@ def predict(
         engine: a name on the list of engines.
         precision: None takes the fastest that the processor offers and the model's parity record allows.
         mirror: average over mirrored copies too.
-        every_window: run the network also on windows that hold one value only, as the air around a patient does.
+        every_window: run the network on every window of a volume, also those of air and those that a coarse pass rules
+            out.
         pictures: draw ``overlay.png`` of each study.
         threads: of the network, and as many that read and that write; 0 lets the engine decide. Answers are the same.
         memory: bytes that the process may have; None takes what is free. A study that needs more goes through the

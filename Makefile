@@ -50,10 +50,10 @@ wheelhouse: install
 	rm -rf wheelhouse && mkdir wheelhouse
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir wheelhouse .
 	$(BIN)/pip download --quiet --dest wheelhouse "$(TORCH)" -c constraints.txt \
-		"osler[train,service] @ file://$$(ls $(CURDIR)/wheelhouse/osler-*.whl)"
+		"osler[train,service,compress] @ file://$$(ls $(CURDIR)/wheelhouse/osler-*.whl)"
 	cp constraints.txt docs/how-to/install-offline.md wheelhouse/
 	$(BIN)/python -m pip install --isolated --dry-run --quiet --ignore-installed --no-index --find-links wheelhouse \
-		-c constraints.txt 'osler[train,service]'
+		-c constraints.txt 'osler[train,service,compress]'
 	@echo "wheelhouse/ is complete; wheelhouse/install-offline.md says how to install from it"
 
 clean:

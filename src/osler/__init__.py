@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from osler.models.folder import Model
     from osler.studies.image import Image
     from osler.studies.study import Study
+    from osler.workflows.compress import compress
     from osler.workflows.convert import convert
     from osler.workflows.evaluate import evaluate
     from osler.workflows.fetch import fetch
@@ -34,6 +35,7 @@ __all__ = [
     "Image",
     "Model",
     "Study",
+    "compress",
     "convert",
     "errors",
     "evaluate",
@@ -51,6 +53,7 @@ _HOMES = {
     "Image": "osler.studies.image",
     "Model": "osler.models.folder",
     "Study": "osler.studies.study",
+    "compress": "osler.workflows.compress",
     "convert": "osler.workflows.convert",
     "evaluate": "osler.workflows.evaluate",
     "fetch": "osler.workflows.fetch",

@@ -10,6 +10,7 @@ OslerError
 │   ├── Unreadable
 │   ├── GeometryError
 │   └── Unsuitable        readable, but not what the model or task needs
+│       └── NoneChosen    a file of several images, none of which was named
 ├── DatasetError          the dataset as a whole cannot be used
 │   ├── UnknownLayout
 │   ├── NoLabels
@@ -37,6 +38,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "NoLabels",
+    "NoneChosen",
     "NotWritable",
     "OslerError",
     "OutputExists",
@@ -119,6 +121,10 @@ class GeometryError(StudyError):
 
 class Unsuitable(StudyError):
     """A readable study that is not what the model or the task needs."""
+
+
+class NoneChosen(Unsuitable):
+    """A file of several images (pages, frames, levels), of which none was named."""
 
 
 class DatasetError(OslerError):

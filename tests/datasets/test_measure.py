@@ -180,3 +180,9 @@ def test_the_hippocampus_is_measured_as_its_files_say(shared):
     assert (found.modality, found.units, found.orientations) == ("MR", "", {"RAS": 6})
     assert found.median_shape == tuple(np.median(shapes, axis=0))
     assert [label.median_voxels for label in found.label_statistics] == [np.median(c) for c in counts]
+
+
+def test_a_single_slice_with_a_place_has_an_orientation_and_a_picture_has_none(shared):
+    record = Record(name="c", images={"image": ImageRef(path="ct_image.dcm")}, target=0)
+    manifest = Manifest(name="d", root=shared / "dicom-seg-sr", layout="test", labels=CLASSES, records=(record,))
+    assert look(Dataset(manifest), record).codes == "LP"

@@ -7,7 +7,7 @@ from osler.datasets.preparation import Prepared, prepare
 from osler.errors import ModelError, Unknown, Unsuitable, UsageError
 from osler.inference.engines.openvino import OpenVinoEngine
 from osler.inference.labelled import as_labelled
-from osler.inference.predictor import Predictor, default_precision
+from osler.inference.predictor import Predictor
 from osler.inference.probabilities import probabilities, softmax
 from osler.inference.windows import sliding, window_starts
 from osler.models.folder import Calibration
@@ -124,12 +124,6 @@ def test_an_answer_that_is_not_finite_is_refused(segmenter):
     spoilt = Prepared(np.full_like(prepared.array, np.nan), prepared.trace)
     with Predictor(segmenter) as predictor, pytest.raises(Unsuitable, match="not finite"):
         predictor.predict(spoilt)
-
-
-def test_float32_unless_training_checked_bf16(segmenter, tmp_path):
-    assert default_precision(segmenter) == "float32"
-    checked = make_model(tmp_path / "m", make_plan(), *thresholds(1.0, 2.0), lineage={"precision": "bf16"})
-    assert default_precision(checked) == "bf16"
 
 
 def test_a_changed_graph_is_refused(tmp_path):

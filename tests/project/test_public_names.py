@@ -18,6 +18,7 @@ PUBLIC = [
     "Image",
     "Model",
     "Study",
+    "compress",
     "convert",
     "errors",
     "evaluate",

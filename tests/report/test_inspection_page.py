@@ -12,7 +12,7 @@ import pytest
 
 from osler.datasets.dataset import Dataset
 from osler.datasets.distributions import Histogram
-from osler.datasets.inspection import SCREEN, Inspection
+from osler.datasets.inspection import MOST_ROWS, SCREEN, Inspection
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.datasets.problem import Box, Problem
@@ -159,7 +159,7 @@ def test_bars_add_up_over_the_splits() -> None:
 
 
 @pytest.mark.parametrize("problems", [0, 1, 5, 60])
-def test_the_summary_is_never_more_than_a_screen_and_starts_with_errors(problems: int) -> None:
+def test_the_summary_starts_with_errors_and_cuts_no_sentence(problems: int) -> None:
     severities = ("note", "warning", "error")
     wrong = [
         Problem(
@@ -177,7 +177,8 @@ def test_the_summary_is_never_more_than_a_screen_and_starts_with_errors(problems
     splits = {"train": 3, "validation": 4, "test": 5}
     found = found_with(*wrong, splits=splits, classes={split: many for split in splits})
     lines = found.summary()
-    assert len(lines) < SCREEN[0]
+    assert len(lines) < SCREEN[0] + MOST_ROWS
+    assert not any(line.endswith("...") for line in lines if "wrong" in line)
     assert max(map(len, lines)) <= SCREEN[1]
     if problems == 60:
         assert "20 errors, 20 warnings, 20 notes" in lines

@@ -12,6 +12,7 @@ from dicom_samples import make_slice, save
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import UltrasoundImageStorage
 
 from osler.studies.formats import read_image
 from osler.studies.formats._dicom_suv import suv_factor
@@ -224,3 +225,26 @@ def test_a_dose_is_scaled_and_lies_where_its_offsets_say() -> None:
     np.testing.assert_allclose(np.transpose(image.array[0]), data.pixel_array * float(data.DoseGridScaling), rtol=1e-5)
     step = float(data.GridFrameOffsetVector[1])
     np.testing.assert_allclose(image.affine[:3, 2], [0, 0, step], atol=1e-6)
+
+
+def test_pixels_that_are_not_square_are_said_where_no_spacing_is_known(tmp_path: Path) -> None:
+    data = make_slice(np.arange(24, dtype=np.uint8).reshape(4, 6), None, Modality="US", PixelAspectRatio=[2, 1])
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = UltrasoundImageStorage
+    del data.PixelSpacing
+    image = read_image(save(data, tmp_path / "us.dcm"))
+    assert not image.spacing_known
+    assert any("2 times as high as wide (PixelAspectRatio)" in note for note in image.notes)
+    data.PixelAspectRatio = [1, 1]
+    assert read_image(save(data, tmp_path / "square.dcm")).notes == ()
+
+
+def test_padding_is_counted_and_keeps_its_value(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 6), np.int16)
+    pixels[0] = -2000
+    image = read_image(save(make_slice(pixels, PixelPaddingValue=-2000), tmp_path / "ct.dcm"))
+    assert image.array.min() == -3024
+    assert image.notes == ("25 % of it is padding around what was scanned (PixelPaddingValue), left at -3024 HU",)
+    pixels[0] = 0
+    assert read_image(save(make_slice(pixels, PixelPaddingValue=-2000), tmp_path / "none.dcm")).notes == ()
+    may_be_tissue = make_slice(pixels, PixelPaddingValue=0, Modality="MR", RescaleIntercept=0)
+    assert read_image(save(may_be_tissue, tmp_path / "mr.dcm")).notes == ()

@@ -9,7 +9,7 @@ import PIL.ImageOps
 import pytest
 import tifffile
 
-from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.errors import NoneChosen, Unreadable, Unsuitable, UsageError
 from osler.studies.formats import read_frames, read_image, read_labels, write_image
 from osler.studies.geometry import PICTURE_AFFINE
 from osler.studies.image import Image
@@ -113,7 +113,7 @@ def test_16_bit_colour_is_not_cut_down_to_8_bits(tmp_path: Path) -> None:
 
 def test_a_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((5, 8, 8), np.uint8), photometric="minisblack")
-    with pytest.raises(Unreadable, match="5 pages"):
+    with pytest.raises(NoneChosen, match="5 pages"):
         read_image(tmp_path / "stack.tif")
 
 
@@ -142,7 +142,7 @@ def test_pages_of_a_tiff_are_chosen_or_frames(tmp_path: Path) -> None:
 def test_frames_of_an_animated_png_are_chosen_or_read(tmp_path: Path) -> None:
     pictures = [PIL.Image.fromarray(np.full((4, 3), 10 * n, np.uint8)) for n in range(3)]
     pictures[0].save(tmp_path / "a.png", save_all=True, append_images=pictures[1:])
-    with pytest.raises(Unreadable, match=r"3 frames \(an animation\)"):
+    with pytest.raises(NoneChosen, match=r"3 frames \(an animation\)"):
         read_image(tmp_path / "a.png")
     assert [int(one.array.max()) for one in read_frames(tmp_path / "a.png").images] == [0, 10, 20]
     assert int(read_image(tmp_path / "a.png", index=2).array.max()) == 20

@@ -180,7 +180,7 @@ def test_a_stop_keeps_the_part_and_the_same_command_goes_on(server, tmp_path):
     fetch(chosen, tmp_path / "set", progress=talk)
     assert server.ranges == ["", "bytes=20000-"]
     assert (tmp_path / "set/tiny.npz").read_bytes() == CONTENT
-    assert talk.said[2].startswith("going on at 0 of 0 MB")
+    assert talk.said[3].startswith("going on at 0 of 0 MB")
     assert talk.totals["fetch"] == pytest.approx(0.28)
 
 
@@ -249,8 +249,12 @@ def test_a_file_that_is_not_there_is_said_at_once(server, tmp_path):
 
 def test_a_server_that_does_not_exist_is_said_with_the_proxy(tmp_path, server):
     chosen = replace(public(server), url="http://127.0.0.1:1/x.npz")
+    talk = Talk()
     with pytest.raises(DownloadError, match=r"Connection refused.*HTTPS_PROXY"):
-        fetch(chosen, tmp_path / "set", pause_s=0.001)
+        fetch(chosen, tmp_path / "set", pause_s=0.001, progress=talk)
+    assert "asking 127.0.0.1:1 for tiny.npz" in talk.said
+    tries = [re.findall(r"Connection refused; asked again in 0 s \(try (\d) of 5\)", line) for line in talk.said]
+    assert [number for found in tries for number in found] == ["2", "3", "4", "5"]
 
 
 def test_too_little_space_is_said_before_anything_is_written(server, tmp_path, monkeypatch):

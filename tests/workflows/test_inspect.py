@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
 from osler.datasets.dataset import Dataset
+from osler.datasets.inspection import size_words, spacing_words
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.manifest import ImageRef, Manifest, Record
 from osler.errors import DatasetError, OutputExists, PathNotFound, UnknownLayout, UsageError
@@ -87,6 +89,41 @@ def test_a_damaged_file_is_listed_with_its_reason(classes, tmp_path):
     found = problem(inspect(dataset), "cannot be read")
     assert (found.severity, found.cases) == ("error", ("p3",))
     assert "p3.png" in found.details["p3"]
+
+
+def test_files_of_several_pages_frames_or_volumes_say_how_to_name_one(tmp_path):
+    pages = [Picture.fromarray(picture(n)) for n in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "film.gif", save_all=True, append_images=pages[1:])
+    found = problem(inspect(tmp_path), "several images (pages, frames, levels)")
+    assert (sorted(found.cases), found.code) == (["film", "stack"], "unsuitable")
+    assert "stack.tif#index=0" in found.remedy
+
+
+def test_volumes_in_time_are_no_colours(tmp_path):
+    file = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(9, 8, 7, 3)).astype(np.float32), np.eye(4))
+    file.header.set_zooms((1, 1, 1, 2))
+    file.header.set_xyzt_units("mm", "sec")
+    nibabel.save(file, tmp_path / "four.nii.gz")
+    result = inspect(tmp_path)
+    found = problem(result, "neither grey nor RGB")
+    assert "3 volumes in time, 2 s apart" in found.details["four"]
+    assert "colour" not in "\n".join(result.summary())
+
+
+def test_spacing_is_that_of_the_files_that_say_it_and_sizes_are_whole(tmp_path):
+    for n in range(4):
+        Picture.fromarray(picture(n, (24, 20 + n % 2))).save(tmp_path / f"p{n}.png")
+    found = inspect(tmp_path)
+    assert size_words(found.fingerprint) == "20×24 (20×24 to 21×24) pixels"
+    assert spacing_words(found.fingerprint, found.studies) == ""
+    said = {0: (0.5, 0.5), 3: (0.7, 0.7)}
+    rows = [
+        row.model_copy(update={"spacing": said[n], "spacing_known": True} if n in said else {})
+        for n, row in enumerate(found.studies)
+    ]
+    words = "0.6×0.6 (0.5×0.5 to 0.7×0.7) mm in 2 of 4 cases, not known in the others"
+    assert spacing_words(found.fingerprint, rows) == words
 
 
 def test_blank_pictures_are_found(classes):

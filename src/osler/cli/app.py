@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from osler.cli.compress import compress
 from osler.cli.convert import convert
 from osler.cli.demo import demo
 from osler.cli.evaluate import evaluate
@@ -50,6 +51,7 @@ app.command(epilog="Example: osler train data/hippocampus --budget 15m --output 
 app.command(epilog="Example: osler evaluate models/hippocampus data/hippocampus --output out/evaluation")(evaluate)
 app.command(epilog="Example: osler predict models/hippocampus scan.nii.gz series-folder --output out")(predict)
 app.command(epilog="Example: osler verify models/hippocampus")(verify)
+app.command(epilog="Example: osler compress models/hippocampus data/hippocampus --int8 --output models/fast")(compress)
 app.command(epilog="Example: osler convert nnUNet_results/Dataset004_Hippocampus --output models/hippocampus")(convert)
 app.command(epilog="Example: osler demo")(demo)
 app.command(epilog="Example: osler phantom brain-mr --output data/brain --cases 12")(phantom)

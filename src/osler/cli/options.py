@@ -55,6 +55,9 @@ Mirror = Annotated[
     bool, typer.Option("--mirror", help="Also predict mirrored copies and average: slower, a little better.")
 ]
 Precision = Annotated[
-    Literal["float32", "bf16", "auto"] | None,
-    typer.Option(help="float32 is exact; auto leaves it to the processor.", show_default="float32, or checked bf16"),
+    Literal["float32", "bf16", "int8", "auto"] | None,
+    typer.Option(
+        help="float32 is exact; auto takes the fastest that the processor offers and the model's parity record allows.",
+        show_default="auto",
+    ),
 ]

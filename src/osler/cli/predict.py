@@ -29,7 +29,7 @@ def predict(
     mirror: Mirror = False,
     every_window: Annotated[
         bool,
-        typer.Option("--every-window", help="Also run windows of one value only (air); the masks are the same."),
+        typer.Option("--every-window", help="Also run windows of air and those that a coarse pass rules out."),
     ] = False,
     pictures: Annotated[bool, typer.Option(help="Draw overlay.png of each study.")] = True,
     threads: Threads = 0,

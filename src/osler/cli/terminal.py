@@ -88,6 +88,8 @@ class _Stage:
             amount = f"{self.done:.0f}/{self.total:.0f} {self.unit}".rstrip()
             left = format_duration(spent * (self.total - self.done) / self.done) if 0 < self.done < self.total else ""
             parts = [amount, f"{left} left" if left else ""]
+        elif self.unit:
+            parts = [f"{self.done:.0f} {self.unit}"]
         return f"{stage}: " + ", ".join(part for part in [*parts, self.note] if part)
 
 

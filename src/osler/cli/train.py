@@ -44,6 +44,13 @@ def train(
     intended_use: Annotated[str, typer.Option(help="What the model is for; written into its card.")] = "",
     threads: Threads = 0,
     mirror: Mirror = False,
+    coarse_to_fine: Annotated[
+        bool | None,
+        typer.Option(
+            "--coarse-to-fine/--no-coarse-to-fine",
+            help="Also train a low-resolution network that says where to look; the plan decides when nothing is said.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on where a stopped run ended.")] = True,
     force: Force = False,
     as_json: Json = False,
@@ -78,6 +85,7 @@ def train(
             method=method,
             force=force,
             mirror=mirror,
+            coarse_to_fine=coarse_to_fine,
             resume=resume,
             threads=threads,
             intended_use=intended_use,

@@ -21,6 +21,7 @@ __all__ = [
     "assumed_step_s",
     "candidates",
     "is_coarse",
+    "low_resolution",
     "mask_grid",
     "step_cost",
     "steps_needed",
@@ -174,6 +175,18 @@ def _on_grid(
         )
         result.append(Candidate(network=network, grid=grid, patch=patch, batch=batch, inputs=inputs, outputs=outputs))
     return result
+
+
+def low_resolution(
+    fingerprint: Fingerprint, hardware: Hardware, grid: GridPlan, inputs: int, outputs: int
+) -> Candidate:
+    """The narrowest network that learns with few steps, on ``grid``, for the pass that bounds where a fine one looks.
+
+    Its patch is not larger on a GPU: it has to stay cheap where the model is used.
+    """
+    limit = 64**3
+    found = _on_grid(fingerprint, hardware, grid, limit, inputs, outputs)
+    return next(c for c in found if c.network.features[0] >= _NARROWEST[fingerprint.dimensions])
 
 
 def _voxel_limit(dimensions: int, hardware: Hardware) -> int:

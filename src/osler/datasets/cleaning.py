@@ -20,8 +20,8 @@ from osler.errors import TooFew
 __all__ = ["Change", "Cleaned", "Exclusion", "Review", "clean"]
 
 _NAMED = 3
-_IN_DOUBT: tuple[Code, ...] = ("label-error", "copies-answers", "near-answers", "mask-shifted")
-"""Warnings that an answer may be wrong."""
+_IN_DOUBT: tuple[Code, ...] = ("label-error", "copies-answers", "near-answers", "mask-shifted", "modality")
+"""Warnings that an answer, or that a case is there at all, may be wrong."""
 _SETTLED: tuple[Code, ...] = ("copies-across", "patient-across")
 """Errors of which nothing is left when ``Problem.leave_out`` is gone, though some of their cases stay."""
 _SAME_PERSON: tuple[Code, ...] = ("copies-patients", "copies-within", "near-patients", "near-within")

@@ -46,7 +46,7 @@ def channel_of(image: Image, channel: int) -> Image:
             f"channel {channel} is asked for and the file holds {len(image.array)}",
             remedy="check the list of modalities in dataset.json",
         )
-    return replace(image, array=image.array[channel : channel + 1])
+    return replace(image, array=image.array[channel : channel + 1], volumes="")
 
 
 class Dataset:

@@ -63,7 +63,7 @@ class CaseFacts:
     """``shape`` and ``spacing`` are in the working orientation: RAS for volumes in millimetres, else as they come.
 
     ``digest`` is the same for the same pixels, whatever the file. ``extents`` are by file value. ``notes`` are those of
-    the reader (``Image.notes``).
+    the reader (``Image.notes``), of the mask too.
     """
 
     name: str
@@ -116,7 +116,7 @@ def look(
         name=record.name,
         shape=tuple(first.shape[a] for a in order),
         spacing=tuple(first.spacing[a] for a in order),
-        codes=axis_codes(first.affine) if first.dimensions == 3 and first.spacing_known else "",
+        codes=axis_codes(first.affine)[: first.dimensions] if _placed(first) else "",
         spacing_known=first.spacing_known,
         modality=first.modality,
         units=first.units,
@@ -127,9 +127,14 @@ def look(
         extents={} if mask is None else _extents(mask, order),
         samples=_samples(case, mask, min(_SAMPLED, _SAMPLED_IN_ALL // intensities)) if intensities and usable else {},
         thumbnail=_thumbnail(first, order, flips) if intensities and usable else None,
-        notes=notes_of(case.study.images.values()),
+        notes=notes_of([*case.study.images.values(), *([case.mask] if case.mask else [])]),
         observation=observe(case) if inspecting and whole else None,
     )
+
+
+def _placed(image: Image) -> bool:
+    """Whether the axes have names: of a volume in millimetres, and of a picture whose header says where they run."""
+    return image.spacing_known and (image.dimensions == 3 or image.orientation_known)
 
 
 def _orientation(image: Image) -> tuple[tuple[int, ...], tuple[bool, ...]]:
@@ -150,7 +155,9 @@ def _channel_faults(case: Case, channels: tuple[str, ...]) -> list[Fault]:
             faults.append(Fault("not finite", f"{name} holds values that are NaN or infinite"))
         elif lowest == highest:
             faults.append(Fault("blank", f"every value of {name} is {lowest:g}"))
-        if image.array.shape[0] not in (1, 3):
+        if image.volumes:
+            faults.append(Fault("channels", f"{name} is a file of {image.volumes}, of which none is named"))
+        elif image.array.shape[0] not in (1, 3):
             faults.append(Fault("channels", f"{name} has {image.array.shape[0]} channels, neither 1 nor 3"))
         difference = grid_difference(case.study.image, image)
         if difference:

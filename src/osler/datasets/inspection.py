@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from osler.datasets.problems import Duplicates, QualityReport
 __all__ = [
     "BUDGET_S",
     "INSPECTION_VERSION",
+    "MOST_ROWS",
     "SCREEN",
     "CleaningReport",
     "Inspection",
@@ -30,6 +32,8 @@ __all__ = [
     "answer_of",
     "problem_lines",
     "range_of",
+    "size_words",
+    "spacing_words",
     "study_rows",
     "wrapped",
 ]
@@ -38,7 +42,9 @@ BUDGET_S = 900.0
 """The budget that the plan is made for."""
 INSPECTION_VERSION = 3
 SCREEN = (24, 80)
-"""Rows and columns that the summary keeps to."""
+"""Rows and columns of a screen: what the summary keeps to where whole sentences allow it."""
+MOST_ROWS = 40
+"""Rows that problems take at most, so that no sentence is cut."""
 _NAMED = 4
 _MOST_SPLITS = 3
 
@@ -121,7 +127,7 @@ class Inspection(_Frozen):
         return {severity: counts[severity] for severity in ordered}
 
     def summary(self) -> list[str]:
-        """Lines for a person, never more than a screenful: what matters first."""
+        """Lines for a person: what matters first, a screenful unless there are many problems."""
         head, plan, files = wrapped(_head(self)), wrapped(_plan_lines(self), most=3), _file_lines(self)
         rows = len(head) + len(plan) + sum(math.ceil(len(line) / SCREEN[1]) for line in files)  # no path is cut
         return [*head, "", *problem_lines(self.problems, SCREEN[0] - rows - 3, page=_page(self)), "", *plan, *files]
@@ -188,7 +194,33 @@ def range_of(median: Sequence[float], low: Sequence[float], high: Sequence[float
 
 
 def _times(numbers: Sequence[float]) -> str:
-    return "×".join(f"{n:.4g}" for n in numbers)
+    return "×".join(f"{n:.0f}" if float(n).is_integer() else f"{n:.4g}" for n in numbers)
+
+
+def size_words(fingerprint: Fingerprint) -> str:
+    """``"35×50×36 (31×40×24 to 43×59×46) voxels"``: the median in whole voxels."""
+    median = [round(side) for side in fingerprint.median_shape]
+    element = "voxels" if fingerprint.dimensions == 3 else "pixels"
+    return f"{range_of(median, fingerprint.minimum_shape, fingerprint.maximum_shape)} {element}"
+
+
+def spacing_words(fingerprint: Fingerprint, studies: Sequence[StudyRow]) -> str:
+    """The spacing in millimetres of the files that say it, and how many do not; "" when none does.
+
+    Args:
+        fingerprint: of the training cases.
+        studies: a row per case.
+    """
+    alike = [row for row in studies if row.usable and len(row.shape) == fingerprint.dimensions]
+    if fingerprint.spacing_known or not alike:
+        median, low, high = fingerprint.median_spacing, fingerprint.minimum_spacing, fingerprint.maximum_spacing
+        return f"{range_of(median, low, high)} mm" if fingerprint.spacing_known else ""
+    known = [row.spacing for row in alike if row.spacing_known]
+    if not known:
+        return ""
+    axes = list(zip(*known, strict=True))
+    spacing = range_of([statistics.median(a) for a in axes], [min(a) for a in axes], [max(a) for a in axes])
+    return f"{spacing} mm in {len(known)} of {counted(len(alike))}, not known in the others"
 
 
 def wrapped(lines: Iterable[str], *, indent: str = "", most: int = 2) -> list[str]:
@@ -211,47 +243,48 @@ def _head(found: Inspection) -> list[str]:
             f"{split}: {count}{_listed(found.classes[split])}"
             for split, count in list(found.splits.items())[:_MOST_SPLITS]
         ]
-    return lines + ([_fingerprint_line(found.fingerprint)] if found.fingerprint else [])
+    return lines + ([_fingerprint_line(found.fingerprint, found)] if found.fingerprint else [])
 
 
 def _listed(counts: dict[str, int]) -> str:
     return f" ({', '.join(f'{name} {count}' for name, count in counts.items())})" if counts else ""
 
 
-def _fingerprint_line(fingerprint: Fingerprint) -> str:
-    unit = "mm" if fingerprint.spacing_known else "px (no file says how large a pixel is)"
-    spacing = range_of(fingerprint.median_spacing, fingerprint.minimum_spacing, fingerprint.maximum_spacing)
-    shape = range_of(fingerprint.median_shape, fingerprint.minimum_shape, fingerprint.maximum_shape)
-    element = "voxels" if fingerprint.dimensions == 3 else "pixels"
+def _fingerprint_line(fingerprint: Fingerprint, found: Inspection) -> str:
+    spacing = spacing_words(fingerprint, found.studies) or "not known (no file says how large a pixel is)"
     kind = f"{fingerprint.dimensions}D {fingerprint.modality}".strip() + (", colour" * (fingerprint.colours == 3))
     codes = f", {' '.join(fingerprint.orientations)}" if fingerprint.orientations else ""
-    return f"{kind}, {shape} {element}, spacing {spacing} {unit}{codes}"
+    return f"{kind}, {size_words(fingerprint)}, spacing {spacing}{codes}"
 
 
 def problem_lines(problems: Sequence[Problem], room: int, *, page: bool = False) -> list[str]:
-    """The counts, then a row for each problem, and more for the first ones as far as ``room`` (rows) reaches.
+    """The counts, then every problem in whole sentences, and more of the first ones as far as ``room`` (rows) reaches.
 
     Args:
         problems: the worst first.
-        room: rows of the screen.
+        room: rows of the screen; whole sentences may take more of them, up to ``MOST_ROWS``.
         page: whether a page shows all of them.
     """
     if not problems:
         return ["No problems found"]
-    fits = len(problems) <= room - 1
-    shown = problems if fits else problems[: room - 2]
-    entries = [_entry(problem, rows=1) for problem in shown]
-    left = room - 1 - len(entries) - (not fits)
-    for place, problem in enumerate(shown):
-        for longer in (_entry(problem, rows=2), _entry(problem, rows=2, remedy=True)):
+    entries: list[list[str]] = []
+    for problem in problems:
+        entry = _entry(problem)
+        if sum(map(len, entries)) + len(entry) > MOST_ROWS - 2:
+            break
+        entries.append(entry)
+    hidden = problems[len(entries) :]
+    left = room - 1 - sum(map(len, entries)) - bool(hidden)
+    for place, problem in enumerate(problems[: len(entries)]):
+        for longer in (_entry(problem, more=1), _entry(problem, more=1, remedy=True)):
             needed = len(longer) - len(entries[place])
             if needed <= left:
                 entries[place], left = longer, left - needed
     lines = [_counted(Counter(problem.severity for problem in problems))]
     lines += [line for entry in entries for line in entry]
-    if not fits:
-        hidden = _counted(Counter(problem.severity for problem in problems[len(shown) :]))
-        lines.append(f"  and {hidden} more: {'see the page' if page else '--output OUT shows all'}")
+    if hidden:
+        counts = _counted(Counter(problem.severity for problem in hidden))
+        lines.append(f"  and {counts} more: {'see the page' if page else '--output OUT shows all'}")
     return lines
 
 
@@ -260,13 +293,25 @@ def _counted(severities: Counter[Severity]) -> str:
     return ", ".join(f"{severities[s]} {s}{'s' * (severities[s] != 1)}" for s in ordered if severities[s])
 
 
-def _entry(problem: Problem, *, rows: int, remedy: bool = False) -> list[str]:
-    named = ", ".join(problem.cases[:_NAMED]) + (" ..." if len(problem.cases) > _NAMED else "")
-    head = f"  {problem.severity.upper():8}{problem.what}" + (f": {named}" if named else "")
-    lines = wrapped([head], indent=" " * 10, most=rows)
+def _entry(problem: Problem, *, more: int = 0, remedy: bool = False) -> list[str]:
+    """Rows of a problem: its whole sentence, as many names of cases as fit into these and ``more`` rows, the remedy."""
+    head = f"  {problem.severity.upper():8}{problem.what}"
+    lines = _rows(head, 10)
+    most = len(lines) + more
+    for count in range(min(_NAMED, len(problem.cases)), 0, -1):
+        left = len(problem.cases) - count
+        named = ", ".join(problem.cases[:count]) + (f" and {left} more" if left else "")
+        longer = _rows(f"{head}: {named}", 10)
+        if len(longer) <= most:
+            lines = longer
+            break
     if remedy and problem.remedy:
-        lines += wrapped([f"          -> {problem.remedy}"], indent=" " * 13)
+        lines += _rows(f"          -> {problem.remedy}", 13)
     return lines
+
+
+def _rows(line: str, indent: int) -> list[str]:
+    return textwrap.wrap(line, SCREEN[1], subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
 def _page(found: Inspection) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from osler.datasets import coco
 from osler.datasets.manifest import ImageRef, Layer
 from osler.datasets.preparation import grid_difference
+from osler.datasets.reordered import laid_onto
 from osler.datasets.structures import joined, numbers_in, structure_reader
 from osler.errors import Unsuitable
 from osler.studies.formats import label_format, read_labels
@@ -44,11 +45,17 @@ def compose_mask(root: Path, ref: ImageRef, *, onto: Image | None = None) -> Com
     Args:
         root: what relative paths are relative to.
         ref: a file, files per label (``layers``), or an image's shapes in a COCO file (``key`` is its id there).
-        onto: the image that the mask is of; DICOM SEG and RTSTRUCT are laid onto its grid.
+        onto: the image that the mask is of; DICOM SEG and RTSTRUCT are laid onto its grid, and a file that covers the
+            same voxels with its axes in another order is put into that of the image, which its notes say.
 
     Raises:
         StudyError: when a part cannot be read, is no mask, or lies on another grid than the others.
     """
+    composed = _composed(root, ref, onto)
+    return composed if onto is None else replace(composed, image=laid_onto(composed.image, onto))
+
+
+def _composed(root: Path, ref: ImageRef, onto: Image | None) -> ComposedMask:
     path = root / ref.path
     if any(layer.structure is not None for layer in ref.layers):
         return _of_structures(root, ref.layers, onto)
@@ -159,7 +166,7 @@ def _of_structures(root: Path, layers: Sequence[Layer], onto: Image | None) -> C
 
 def _inside(path: Path, first: Image) -> Array:
     """(*spatial) bool: where a file of one label has it."""
-    image = read_labels(path)
+    image = laid_onto(read_labels(path), first)
     difference = grid_difference(first, image)
     if difference:
         raise Unsuitable(

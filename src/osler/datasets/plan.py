@@ -11,6 +11,7 @@ from osler.datasets.labels import LabelSet
 __all__ = [
     "PLAN_VERSION",
     "AugmentationPlan",
+    "CoarsePlan",
     "GridPlan",
     "LossPlan",
     "NetworkPlan",
@@ -158,6 +159,19 @@ class AugmentationPlan(_Frozen):
     probability: float = 0.3
 
 
+class CoarsePlan(_Frozen):
+    """A second, small network on a coarser grid, which says where the fine one has to look: what differs from the
+    plan's own grid, patch, batch and network, and how long it is trained: ``share`` of the time, or ``steps`` where
+    steps are counted."""
+
+    grid: GridPlan
+    patch: tuple[int, ...]
+    batch: int = Field(ge=1)
+    network: NetworkPlan
+    share: float = Field(default=0.15, gt=0, lt=1)
+    steps: int = Field(default=0, ge=0)
+
+
 class Plan(_Frozen):
     """All decisions of a run; ``reasons`` says why, by field name.
 
@@ -169,6 +183,7 @@ class Plan(_Frozen):
     middle and nowhere below a hundredth per axis (``floored``), or about voxel n // 2 of n as it is (``gaussian``).
     ``regions``: where structures overlap, the network answers each of these on its own (sigmoid), and a voxel gets the
     value of the last one that is above one half. Without them outputs are background and labels (softmax).
+    ``coarse`` is None where the network looks everywhere.
     """
 
     schema_version: int = PLAN_VERSION
@@ -195,6 +210,7 @@ class Plan(_Frozen):
     budget_s: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
+    coarse: CoarsePlan | None = None
     overlap: float = Field(default=0.5, ge=0, lt=1)
     window_weights: Literal["floored", "gaussian"] = "floored"
     mirror_axes: tuple[int, ...] = ()

@@ -19,6 +19,7 @@ from osler.datasets.candidates import (
     variants,
     working_shape,
 )
+from osler.datasets.coarse import with_coarse
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
 from osler.datasets.plan import Plan, TaskName
@@ -82,6 +83,7 @@ def make_plan(
     seed: int = 0,
     method: str = "supervised",
     folds: int = 1,
+    coarse: bool | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Decide everything.
@@ -96,6 +98,7 @@ def make_plan(
         seed: of everything random.
         method: name of a training method.
         folds: networks that a cross-validation trains anyway; with more than 1 each fold has one.
+        coarse: whether a coarse network says where the fine one looks; None where that is worth having.
         overrides: dotted field to value, as text or as it is; applied last.
 
     Raises:
@@ -126,7 +129,10 @@ def make_plan(
             "reasons": reasons,
         }
     )
-    return override(plan, overrides or {})
+    plan = override(plan, overrides or {})
+    if "coarse" in (overrides or {}):
+        return plan
+    return with_coarse(plan, fingerprint, hardware, wanted=coarse, folds=folds)
 
 
 def plan_for(

@@ -18,6 +18,7 @@ from osler.datasets.labels import LabelSet
 from osler.datasets.modality import check_modality
 from osler.datasets.overshoot import overshoot_bounds
 from osler.datasets.plan import NormalisationPlan, Plan
+from osler.datasets.reordered import covers_the_same
 from osler.datasets.restoration import restore, restore_labels
 from osler.datasets.trace import Trace, trace_of
 from osler.errors import GridMismatch, PlanError, Unsuitable
@@ -127,7 +128,9 @@ def grid_difference(one: ImageLike, other: ImageLike) -> str:
 
     Affines are compared only where both are in millimetres.
     """
-    return _difference(one.shape, one.affine, one.spacing_known, other)
+    difference = _difference(one.shape, one.affine, one.spacing_known, other)
+    stored = covers_the_same(other, one) if difference else ""
+    return f"{difference}; {stored}" if stored else difference
 
 
 def check_images(images: Sequence[ImageLike], plan: Plan) -> None:
@@ -159,6 +162,11 @@ def _check_image(image: ImageLike, plan: Plan, name: str) -> None:
         raise Unsuitable(
             f"channel {name} is {image.dimensions}D with shape {image.shape}, the plan is for {plan.dimensions}D",
             remedy=f"give {plan.dimensions}D images",
+        )
+    if image.volumes:
+        raise Unsuitable(
+            f"channel {name} is a file of {image.volumes}, and a study has one",
+            remedy="name the one that is meant, as perfusion.nii.gz#index=0 in a manifest, or save it as a file",
         )
     check_modality(image, plan, name)
     known = plan.grid.spacing_known

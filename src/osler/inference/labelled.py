@@ -12,6 +12,7 @@ from osler.datasets.labels import LabelSet
 from osler.datasets.plan import RegionPlan
 from osler.datasets.preparation import Trace, restore_labels
 from osler.errors import UsageError
+from osler.inference.selection import Windows
 from osler.studies.geometry import Array
 from osler.studies.volume import ImageLike
 
@@ -61,11 +62,13 @@ class Labelled:
         mask: on the source grid, (I, J[, K]) of the data set's values; None when it went elsewhere.
         counts: one entry per label or region.
         sink: where the mask went, finished; None when it is here.
+        windows: how many were run, where some might not be.
     """
 
     mask: Array | None
     counts: tuple[LabelCount, ...]
     sink: MaskSink | None = None
+    windows: Windows | None = None
 
     @property
     def whole_mask(self) -> Array:

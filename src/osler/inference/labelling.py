@@ -29,6 +29,8 @@ _TILE = 24
 """Source voxels a side of a tile: larger ones hold more classes, smaller ones are mostly overhead."""
 _SLACK = 1e-5
 """Share of a probability by which sums of rounded weights may be off."""
+_NEVER = np.float32(np.log(np.float32(1e-38)))
+"""The logit of what is not looked for where the background's is 0: the lowest that restoration gives a probability."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Labeller:
         self.tally = Tally(outputs, trace.kept_shape)
         self._tiles = [_tiles(m, 0, m.size) if n != self.axis else [] for n, m in enumerate(self._maps)]
         self._tail: Array | None = None  # (F, *working) of the planes before the slab that are still needed
+        self._unseen: Array | None = None  # (1, *working) of the same planes
         self._first = 0  # working plane that they begin with
         self._done = 0  # source planes that are final
 
@@ -122,18 +125,30 @@ class Labeller:
         needed = available if ready == along.size else min(along.needs(ready, ready + 1)[0], _own(along, ready))
         everywhere = [slice(0, size) for size in self._trace.working_shape]
         everywhere[self.axis] = slice(min(needed, available), available)
+        unseen = self._unseen_of(slab, everywhere)
         self._tail = self._values(slab, everywhere).copy()
+        self._unseen = None if unseen is None else unseen[None].copy()
         self._first = everywhere[self.axis].start
 
     def _values(self, slab: Slab, place: Sequence[slice]) -> Array:
         """(F, \\*place) of working voxels that lie in the slab or among the planes kept of those before it."""
+        return self._joined(slab.values, self._tail, slab.start, place)
+
+    def _unseen_of(self, slab: Slab, place: Sequence[slice]) -> Array | None:
+        """(\\*place) bool: voxels that are background without having been looked at; None where all were."""
+        if slab.unseen is None:
+            return None
+        return np.asarray(self._joined(slab.unseen[None], self._unseen, slab.start, place)[0])
+
+    def _joined(self, new: Array, tail: Array | None, begin: int, place: Sequence[slice]) -> Array:
+        """(F, \\*place) of ``new``, whose first plane is ``begin``, and of the planes kept of those before it."""
         cut, start, stop = list(place), place[self.axis].start, place[self.axis].stop
-        cut[self.axis] = slice(max(start - slab.start, 0), max(stop - slab.start, 0))
-        new = slab.values[(slice(None), *cut)]
-        if start >= slab.start or self._tail is None:
-            return new
-        cut[self.axis] = slice(start - self._first, min(stop, slab.start) - self._first)
-        return np.concatenate([self._tail[(slice(None), *cut)], new], axis=self.axis + 1)
+        cut[self.axis] = slice(max(start - begin, 0), max(stop - begin, 0))
+        here = new[(slice(None), *cut)]
+        if start >= begin or tail is None:
+            return here
+        cut[self.axis] = slice(start - self._first, min(stop, begin) - self._first)
+        return np.concatenate([tail[(slice(None), *cut)], here], axis=self.axis + 1)
 
     def _planes(self, slab: Slab, along: _Range) -> Array:
         """(I, J, planes) oriented as the source."""
@@ -155,8 +170,15 @@ class Labeller:
 
     def _tile(self, slab: Slab, labels: Array, ranges: tuple[_Range, ...]) -> _Found:
         """Label one tile of ``labels``; what is to be counted of it."""
+        unseen = self._unseen_of(slab, [r.working for r in ranges])
+        if unseen is not None and unseen.all():
+            return _Found(ranges, 0, (), None, None)  # labels begin as background
         values = self._values(slab, [r.working for r in ranges])
         logits = self._head.logits(np.ascontiguousarray(values).reshape(len(values), -1))
+        if unseen is not None and unseen.any():
+            background = np.full((len(logits), 1), _NEVER)
+            background[0] = 0
+            logits = np.where(unseen.reshape(-1), background, logits)
         winner = logits.argmax(axis=0)
         present = np.flatnonzero(np.bincount(winner, minlength=len(logits)))
         target = tuple(

@@ -21,25 +21,23 @@ from osler.inference.heads import narrow_heads
 from osler.inference.labelled import Into, LabelCount, Labelled, value_table
 from osler.inference.labelling import Head, Labeller
 from osler.inference.mask_planes import MaskInMemory, fill, on_source, whole_planes
+from osler.inference.precision import choose_precision
 from osler.inference.probabilities import check_finite, probabilities
+from osler.inference.selection import Selection
+from osler.inference.selector import Selector
 from osler.inference.slabs import blend
 from osler.inference.stages import ahead
 from osler.inference.windows import sliding
-from osler.models.folder import Calibration, Model
+from osler.models.folder import INT8_SUFFIX, Calibration, Model
 from osler.studies.geometry import Array
 from osler.studies.volume import ImageLike
 
-__all__ = ["Predictor", "default_precision"]
+__all__ = ["Predictor"]
 
 _STACK = 32  # whole studies per call of the network
 _WINDOW_VOXELS = 1 << 17  # small windows go together up to this many voxels, large ones alone
 _MOST_WINDOWS = 16
 _SLAB = 16  # planes whose probabilities are computed at once
-
-
-def default_precision(model: Model) -> Precision:
-    """float32, unless training checked on the validation split that bf16 answers the same and recorded it."""
-    return "bf16" if model.info.lineage.get("precision") == "bf16" else "float32"
 
 
 class Predictor:
@@ -51,16 +49,19 @@ class Predictor:
     Args:
         model: the opened folder.
         engine: a name on the list of engines.
-        precision: None takes ``default_precision``.
+        precision: None and "auto" take what is fastest here of what the model's parity record allows
+            (``choose_precision``).
         mirror: average over mirrored copies too, along the axes that the plan allows.
-        every_window: also run those windows of a mask's study that hold one value and nothing else, as the air around a
-            patient does; otherwise the network answers the first of them and the others get the same answer.
+        every_window: run every window of a mask's study. Otherwise those that hold one value and nothing else are run
+            once per value, those that hold only air outside the body are not run, and of a model with a coarse network
+            only those that touch its bound are (``inference.selection``).
         threads: 0 lets the engine decide.
         members: which members to use; None for all.
         calibration: None takes the model's own.
 
     Raises:
-        UsageError: for mirroring where the plan forbids it, or a member that does not exist.
+        UsageError: for mirroring where the plan forbids it, a member that does not exist, or a precision that cannot be
+            run or that the parity record forbids.
     """
 
     def __init__(
@@ -89,9 +90,10 @@ class Predictor:
                 remedy="leave --mirror out",
             )
         self._every_window = every_window
+        self._selector = Selector(model, engine=engine, threads=threads, every_window=every_window)
         self._flips = flips_of(self.plan.mirror_axes) if mirror else [()]
         self._engine_name = engine
-        self._precision: Precision = precision or default_precision(model)
+        self.choice = choose_precision(model, precision, engine)
         self._threads = threads
         self._most = Most()
         self._engines: list[Engine] = []
@@ -109,10 +111,12 @@ class Predictor:
             output: Output = "features" if self._heads else "logits"
             for member in self.members:
                 engine = make_engine(self._engine_name)
-                graph = self.model.graph(member, engine.suffix)
+                precision = self.choice.precision
+                graph = self.model.graph(member, INT8_SUFFIX if precision == "int8" else engine.suffix)
                 whole = self.plan.task != "segment"
-                engine.load(graph, precision=self._precision, threads=self._threads, output=output, many=whole)
+                engine.load(graph, precision=precision, threads=self._threads, output=output, many=whole)
                 self._engines.append(engine)
+            self._selector.load()
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
         return self
@@ -126,6 +130,7 @@ class Predictor:
         """Free the graphs; entering again loads them again."""
         while self._engines:
             self._engines.pop().release()
+        self._selector.release()
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -178,24 +183,30 @@ class Predictor:
         """
         table = value_table(self.plan.labels)
         source = SlabSource(images, self.plan)
-        labeller = Labeller(source.trace, self._head(), self.plan.outputs, self._pool)
+        head = self._head()
+        labeller = Labeller(source.trace, head, self.plan.outputs, self._pool)
+        selection = self._selector.select(images, source, self._run_windows, head)
         sink = (into or MaskInMemory)(images[0], table.dtype)
-        with closing(self._labels(source, labeller)) as kept:
+        with closing(self._labels(source, labeller, selection)) as kept:
             fill(sink, whole_planes(kept, source.trace, table))
         counts = tuple(
             LabelCount(on_source(labeller.source_profiles(n), source.trace), labeller.tally.probability(n))
             for n in range(1, self.plan.outputs)
         )
         mask = sink.array if isinstance(sink, MaskInMemory) else None
-        return source.trace, Labelled(mask, counts, sink if mask is None else None)
+        windows = None if selection is None else selection.windows
+        return source.trace, Labelled(mask, counts, sink if mask is None else None, windows)
 
-    def _labels(self, source: SlabSource, labeller: Labeller) -> Generator[Array, None, None]:
+    def _labels(
+        self, source: SlabSource, labeller: Labeller, selection: Selection | None
+    ) -> Generator[Array, None, None]:
         """Class indices (I, J, planes) of the part of the source that is kept, from its first plane to its last."""
         each = Halving(self._run_windows, self._most)
         run = each if self._every_window else OncePerValue(each)
         patch, weights = self.plan.patch, self.plan.window_weights
         batch = _windows_at_once(patch, self._engines)
         settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
+        settings |= {"select": selection, "channels": self.blended}
         with ExitStack() as opened:
             opened.enter_context(source)
 
@@ -254,7 +265,7 @@ class Predictor:
         return {
             "digest": self.model.info.digest,
             "engine": self._engine_name,
-            "precision": self._precision,
+            "precision": self.choice.precision,
             "threads": self._threads,
             "members": list(self.members),
             "copies": len(self._flips),
@@ -283,7 +294,7 @@ class Predictor:
     @property
     def precision(self) -> Precision:
         """What the engines were asked for."""
-        return self._precision
+        return self.choice.precision
 
     @property
     def most_at_once(self) -> int | None:

@@ -19,7 +19,7 @@ import numpy as np
 from osler.inference.windows import Weights, shares_of, window_starts
 from osler.studies.geometry import Array
 
-__all__ = ["Inputs", "Slab", "Slabs", "blend"]
+__all__ = ["Inputs", "Layer", "Select", "Slab", "Slabs", "blend"]
 
 Inputs = Callable[[Generator[Array, None, None]], Iterator[Array]]
 _CACHED = 1 << 16
@@ -43,11 +43,50 @@ class Slabs(Protocol):
 class Slab:
     """Blended values (F, \\*shape) of the working planes from ``start`` on, counted as the source counts them.
 
-    ``values`` is a view: it holds until the next slab is asked for.
+    ``unseen`` (\\*shape) bool are voxels of windows that were not run: they are background whatever ``values`` says;
+    None where all windows are run. Both are views: they hold until the next slab is asked for.
     """
 
     start: int
     values: Array
+    unseen: Array | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The windows that begin at one plane, before they are run.
+
+    Args:
+        planes: (C, \\*padded) float32, one patch length on ``axis``: what the windows are cut from.
+        axis: along which slabs follow each other.
+        start: where the windows begin on it, as the source counts planes; below 0 in padding.
+        corners: where they begin in ``planes``; 0 on ``axis``.
+        patch: shape of a window.
+        low: padding before the study's first voxel, per axis.
+        shape: of the study.
+    """
+
+    planes: Array
+    axis: int
+    start: int
+    corners: Sequence[tuple[int, ...]]
+    patch: tuple[int, ...]
+    low: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def box(self, corner: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """Start and stop of a window per axis, as voxels of the study; what lies in padding is left out."""
+        starts = [
+            self.start if n == self.axis else c - low for n, (c, low) in enumerate(zip(corner, self.low, strict=True))
+        ]
+        return tuple(
+            (min(max(start, 0), size - 1), max(min(start + length, size), 1))
+            for start, length, size in zip(starts, self.patch, self.shape, strict=True)
+        )
+
+
+Select = Callable[[Layer], Sequence[bool]]
+"""Which windows of a layer are run, in the order of its corners; asked once per layer, from the first to the last."""
 
 
 def blend(
@@ -58,6 +97,8 @@ def blend(
     overlap: float = 0.5,
     batch: int = 1,
     weights: Weights = "floored",
+    select: Select | None = None,
+    channels: int = 0,
     inputs: Inputs | None = None,
     executor: Executor | None = None,
 ) -> Iterator[Slab]:
@@ -70,6 +111,8 @@ def blend(
         overlap: least fraction of a window that its neighbour covers too.
         batch: windows per call; the result does not depend on it.
         weights: how windows that overlap share a voxel.
+        select: which windows to run; None runs all.
+        channels: F, needed where ``select`` is given, because it may leave out all windows.
         inputs: what takes the planes of one layer after the other and hands them on, perhaps ahead of time.
         executor: where channels are added up; None adds them one by one.
 
@@ -80,11 +123,16 @@ def blend(
         PlanError: when patch or overlap are out of range.
     """
     layout = _Layout.of(source, patch, overlap, weights)
-    ring: _Ring | None = None
+    ring = None if select is None else _Ring(channels, layout, executor, marking=True)
     layers = layout.inputs(source)
     for number, planes in enumerate(layers if inputs is None else inputs(layers)):
         start = layout.layers[number]
-        for corners in _groups(layout.corners, batch):
+        chosen = layout.corners
+        if select is not None and ring is not None:
+            kept = select(layout.layer(planes, start))
+            chosen = [corner for corner, keep in zip(layout.corners, kept, strict=True) if keep]
+            ring.mark(start, [corner for corner, keep in zip(layout.corners, kept, strict=True) if not keep])
+        for corners in _groups(chosen, batch):
             found = run(np.stack([layout.window(planes, corner) for corner in corners]))
             if ring is None:
                 ring = _Ring(found.shape[1], layout, executor)
@@ -169,6 +217,11 @@ class _Layout:
         found = planes[(slice(None), *place)]
         return np.flip(found, self.axis + 1) if self.reversed else found
 
+    def layer(self, planes: Array, start: int) -> Layer:
+        """What ``select`` is asked about."""
+        begin = start - self.low[self.axis]
+        return Layer(planes, self.axis, begin, self.corners, self.patch, self.low, self.shape)
+
     def weights(self, start: int, corner: tuple[int, ...]) -> Array:
         """(\\*patch) of a window; those of all windows sum to one everywhere."""
         places = [start if n == self.axis else c for n, c in enumerate(corner)]
@@ -176,13 +229,15 @@ class _Layout:
 
 
 class _Ring:
-    """Blended planes of one patch length; plane n lies at n modulo that length."""
+    """Blended planes of one patch length; plane n lies at n modulo that length. With ``marking`` also which voxels lie
+    in a window that was not run."""
 
-    def __init__(self, channels: int, layout: _Layout, executor: Executor | None) -> None:
+    def __init__(self, channels: int, layout: _Layout, executor: Executor | None, *, marking: bool = False) -> None:
         self._layout = layout
         self._length = layout.patch[layout.axis]
         shape = tuple(self._length if n == layout.axis else size for n, size in enumerate(layout.padded))
         self._values = np.zeros((channels, *shape), np.float32)
+        self._unseen = np.zeros(shape, np.bool_) if marking else None
         self._each: Callable[..., Iterator[None]] = map if executor is None else executor.map
 
     def add(self, start: int, corner: tuple[int, ...], values: Array) -> None:
@@ -206,6 +261,16 @@ class _Ring:
         for _ in each(add_channel, values, self._values):
             pass
 
+    def mark(self, start: int, corners: Sequence[tuple[int, ...]]) -> None:
+        """Windows of the layer that begins at ``start`` are not run."""
+        if self._unseen is None:
+            return
+        for corner in corners:
+            place = [slice(c, c + p) for c, p in zip(corner, self._layout.patch, strict=True)]
+            for _, rings in self._pieces(start, start + self._length):
+                place[self._layout.axis] = rings
+                self._unseen[tuple(place)] = True
+
     def take(self, start: int, stop: int) -> Iterator[Slab]:
         """The planes from ``start`` to ``stop``, padding left out; their places are free afterwards."""
         layout, axis = self._layout, self._layout.axis
@@ -214,11 +279,14 @@ class _Ring:
         first, last = max(start, low), min(stop, low + size)
         for own, rings in self._pieces(first, last) if last > first else ():
             place[axis] = rings
-            yield Slab(first - low + own.start, self._values[(slice(None), *place)])
+            unseen = None if self._unseen is None else self._unseen[tuple(place)]
+            yield Slab(first - low + own.start, self._values[(slice(None), *place)], unseen)
         for _, rings in self._pieces(start, stop):
             whole = [slice(None)] * len(place)
             whole[axis] = rings
             self._values[(slice(None), *whole)] = 0
+            if self._unseen is not None:
+                self._unseen[tuple(whole)] = False
 
     def _pieces(self, start: int, stop: int) -> list[tuple[slice, slice]]:
         """The planes as at most two stretches: where they lie among themselves, and in the ring."""

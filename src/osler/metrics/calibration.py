@@ -25,6 +25,7 @@ __all__ = [
     "BINS",
     "BRIER",
     "ECE",
+    "CalibrationTally",
     "ReliabilityBin",
     "expected_calibration_error",
     "fit_interval_half_width",
@@ -69,6 +70,25 @@ def reliability_table(probability: Array, right: Array, *, bins: int = BINS) -> 
 def expected_calibration_error(probability: Array, right: Array, *, bins: int = BINS) -> float:
     """ECE of (N,) probabilities against (N,) outcomes of 0 and 1; 0 to 1, NaN without cases."""
     return float(_ece(np.asarray(probability, float), np.asarray(right), np.ones((1, len(right))), bins)[0])
+
+
+class CalibrationTally:
+    """``expected_calibration_error`` of cases or voxels that come in parts, none of which is kept."""
+
+    def __init__(self, *, bins: int = BINS) -> None:
+        self._sums = np.zeros((3, bins))  # number, sum of probabilities, sum of outcomes
+
+    def add(self, probability: Array, right: Array) -> None:
+        """(N,) probabilities and (N,) outcomes of 0 and 1."""
+        bins = self._sums.shape[1]
+        index = _bin_of(probability, bins)
+        weights = (np.ones(len(index)), np.asarray(probability, float), np.asarray(right, float))
+        self._sums += [np.bincount(index, weights=weight, minlength=bins) for weight in weights]
+
+    def value(self) -> float:
+        """0 to 1; NaN when nothing was added."""
+        number, predicted, observed = self._sums
+        return float(np.abs(predicted - observed).sum() / number.sum()) if number.any() else math.nan
 
 
 def fit_temperature(logits: Array, targets: Array) -> float:
@@ -169,9 +189,14 @@ def _minimise(loss: Callable[[float], float]) -> float:
     return float(math.exp(found.x))
 
 
+def _bin_of(probability: Array, bins: int) -> Array:
+    """(N,) index of the bin (low, high] that each falls into."""
+    return np.asarray(np.clip(np.ceil(np.asarray(probability, float) * bins).astype(np.int64) - 1, 0, bins - 1))
+
+
 def _bin_sums(probability: Array, right: Array, counts: Array, bins: int) -> tuple[Array, Array, Array]:
     """(B, bins): cases, sum of probabilities, sum of outcomes."""
-    index = np.clip(np.ceil(np.asarray(probability, float) * bins).astype(np.int64) - 1, 0, bins - 1)
+    index = _bin_of(probability, bins)
     member = (index[:, None] == np.arange(bins)).astype(float)  # (N, bins)
     return counts @ member, counts @ (member * probability[:, None]), counts @ (member * np.asarray(right)[:, None])
 

@@ -4,9 +4,11 @@
       model.json            ``ModelInfo``: schema version, what it is for, members, SHA-256 of every other file
       plan.json             the ``Plan``
       performance.json      what it scored on cases that training and calibration never saw, with intervals
+      parity.json           ``ParityRecord``: which compiled forms answer as float32 does; absent when never compared
       card.md               the model card
       weights/member0.safetensors
-      graphs/member0.xml + .bin (OpenVINO IR), graphs/member0.onnx
+      graphs/member0.xml + .bin (OpenVINO IR), graphs/member0.onnx, and where it was quantised graphs/member0.int8.xml
+      coarse/               where there is a coarse network: a model folder of its own
 
 Safetensors, JSON, Markdown and compiled graphs only: no pickle, nothing executable.
 """
@@ -23,10 +25,30 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osler.datasets.plan import Plan
 from osler.errors import ModelError, PathNotFound
+from osler.models.parity import ParityRecord
 
-__all__ = ["MODEL_VERSION", "Calibration", "Check", "DataSummary", "Member", "Model", "ModelInfo", "seal", "sha256_of"]
+__all__ = [
+    "INT8_SUFFIX",
+    "MODEL_VERSION",
+    "Calibration",
+    "Check",
+    "Coarse",
+    "DataSummary",
+    "Lost",
+    "Member",
+    "Model",
+    "ModelInfo",
+    "seal",
+    "sha256_of",
+]
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
+"""2 added ``DataSummary.calibrated``; version 1 is read."""
+INT8_SUFFIX = ".int8.xml"
+"""Under which a member's ``graphs`` has the quantised OpenVINO graph."""
+_FEWEST_CASES = 5  # with a target, of the test split, before a coarse network is used
+_MOST_VOXELS = 0.002  # of a label, that its bound may lose there
+_MOST_LESIONS = 0.01  # connected parts of a label, wholly
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
 _ALLOWED_SUFFIXES = {".json", ".md", ".safetensors", ".xml", ".bin", ".onnx"}
 
@@ -66,7 +88,9 @@ class DataSummary(_Frozen):
     measured on came with the data; "unknown": the model was trained by another program and converted.
 
     ``seen`` and ``seen_patients`` are salted SHA-256 of the content of each training and calibration case and of each
-    such patient's identifier, so that evaluation can leave out what the model has seen. ``held_out`` are, of a
+    such patient's identifier, so that evaluation can leave out what the model has seen. ``calibrated`` are those of
+    ``seen`` that were in a validation split, which compressing is judged on (of a cross-validation: in that of any
+    fold, so that members of other folds have learnt from them). ``held_out`` are, of a
     cross-validation, those of the cases which the members of each fold have never seen, by the fold's number.
     """
 
@@ -80,7 +104,63 @@ class DataSummary(_Frozen):
     salt: str = ""
     seen: tuple[str, ...] = ()
     seen_patients: tuple[str, ...] = ()
+    calibrated: tuple[str, ...] = ()
     held_out: dict[int, tuple[str, ...]] = {}
+
+
+class Lost(_Frozen):
+    """What of one label lies outside the bound of the coarse pass, counted on labelled cases.
+
+    ``voxels`` and ``lesions`` (connected parts) are in ``cases`` cases of ``patients`` patients; ``voxels_lost`` lie
+    outside, and of the lesions ``lesions_lost`` wholly and ``lesions_cut`` in part. ``voxel_interval`` and
+    ``lesion_interval`` are 95 % intervals over patients of the shares that are lost; None with one patient.
+    """
+
+    cases: int
+    patients: int
+    voxels: int
+    voxels_lost: int
+    voxel_interval: tuple[float, float] | None = None
+    lesions: int
+    lesions_lost: int
+    lesions_cut: int
+    lesion_interval: tuple[float, float] | None = None
+
+
+class Coarse(_Frozen):
+    """The coarse network: ``folder`` is the model folder that it lies in; ``threshold`` of its probability of anything
+    but background, and ``margin`` (mm; its voxels where the spacing is unknown) around what reaches it, make the bound.
+
+    ``windows`` is the mean share of the fine network's windows that touched the bound of the validation cases;
+    ``validation`` (on which threshold and margin were chosen) and ``test`` say by label what is lost. It is used only
+    where there is no ``problem``.
+    """
+
+    folder: str = "coarse"
+    threshold: float
+    margin: float
+    windows: float
+    validation: dict[str, Lost]
+    test: dict[str, Lost] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why this record does not allow that it is used; "" when it does.
+
+        The test cases, on which nothing was chosen, must show that it is safe: at least 5 of them with a target, every
+        label that validation has among them, and of none more than 0.2 % of the voxels (what a model may lose in Dice
+        to become faster) or more than 1 % of the connected parts outside the bound.
+        """
+        if max((lost.cases for lost in self.test.values()), default=0) < _FEWEST_CASES:
+            return f"fewer than {_FEWEST_CASES} test cases have a target, so what it loses is not known"
+        unknown = sorted(set(self.validation) - set(self.test))
+        if unknown:
+            return f"no test case has {unknown[0]}, so what it loses of it is not known"
+        for name, lost in self.test.items():
+            voxels, lesions = lost.voxels_lost / lost.voxels, lost.lesions_lost / lost.lesions
+            if voxels > _MOST_VOXELS or lesions > _MOST_LESIONS:
+                return f"of the test cases it loses {voxels:.2%} of {name} and {lesions:.1%} of its parts wholly"
+        return ""
 
 
 class ModelInfo(_Frozen):
@@ -95,6 +175,7 @@ class ModelInfo(_Frozen):
     not_a_medical_device: str = "Research use only. Not a medical device; not for diagnosis or treatment."
     members: tuple[Member, ...]
     calibration: Calibration = Calibration()
+    coarse: Coarse | None = None
     data: DataSummary
     lineage: dict[str, Any] = {}
     files: dict[str, str] = {}
@@ -124,7 +205,7 @@ def seal(folder: Path, info: ModelInfo) -> Model:
         ModelError: when the folder holds a file of a kind that a model folder may not hold.
     """
     files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "model.json"):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "model.json"):
         if path.suffix not in _ALLOWED_SUFFIXES:
             raise ModelError(f"a model folder may not hold {path.name}", remedy="remove it and write the model again")
         files[path.relative_to(folder).as_posix()] = sha256_of(path)
@@ -189,7 +270,7 @@ class Model:
         return path
 
     def graph(self, member: int, suffix: str) -> Path:
-        """The graph (or weights, for ``.safetensors``) of one member, checked; for ``.xml`` its ``.bin`` too.
+        """The graph (or weights, for ``.safetensors``) of one member, checked; for OpenVINO's its ``.bin`` too.
 
         Raises:
             ModelError: when the model has no graph of that kind.
@@ -202,9 +283,20 @@ class Model:
                 f"{self.path} holds no {suffix} graph", remedy=f"it holds {', '.join(entry.graphs) or 'none'}; use that"
             )
         path = self.file(entry.graphs[suffix])
-        if suffix == ".xml":
+        if path.suffix == ".xml":
             self.file(str(Path(entry.graphs[suffix]).with_suffix(".bin").as_posix()))
         return path
+
+    def coarse(self) -> Model | None:
+        """The model folder of the coarse network; None where there is none.
+
+        Raises:
+            ModelError: when it is missing or was changed.
+        """
+        if self.info.coarse is None:
+            return None
+        self.file(f"{self.info.coarse.folder}/model.json")
+        return Model.open(self.path / self.info.coarse.folder)
 
     def performance(self) -> dict[str, Any]:
         """``performance.json``: the figures with their intervals; empty when the model was never evaluated."""
@@ -212,6 +304,16 @@ class Model:
             return {}
         loaded: dict[str, Any] = json.loads(self.file("performance.json").read_text())
         return loaded
+
+    def parity(self) -> ParityRecord | None:
+        """``parity.json``: which compiled forms may be run; None when they were never compared with float32.
+
+        Raises:
+            ModelError: when it was changed, is damaged, or was written by a newer Osler.
+        """
+        if "parity.json" not in self.info.files:
+            return None
+        return _read_json(self.file("parity.json"), ParityRecord)
 
     def verify(self) -> Check:
         """Hash every file and compare; unlisted files and files of other kinds are faults too."""
@@ -241,9 +343,10 @@ def _read_json(path: Path, kind: type[_Parsed]) -> _Parsed:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path} cannot be read ({error})", remedy="restore the model folder") from error
     version = raw.get("schema_version", 0) if isinstance(raw, dict) else 0
-    if version > MODEL_VERSION:
+    readable = kind.model_fields["schema_version"].default
+    if version > readable:
         raise ModelError(
-            f"{path} has schema version {version}, newer than this Osler reads ({MODEL_VERSION})",
+            f"{path} has schema version {version}, newer than this Osler reads ({readable})",
             remedy="pip install --upgrade osler",
         )
     try:

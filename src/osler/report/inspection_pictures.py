@@ -9,6 +9,7 @@ from functools import partial
 from osler.datasets.dataset import Dataset
 from osler.datasets.inspection import Inspection, StudyRow
 from osler.datasets.parallel import in_threads
+from osler.datasets.preparation import grid_difference
 from osler.datasets.problem import Box, Problem
 from osler.errors import GridMismatch, StudyError, UsageError
 from osler.progress import CancelToken, Progress, Silent
@@ -177,10 +178,10 @@ def _drawn(dataset: Dataset, masks: Mapping[str, Array], wanted: Wanted) -> Draw
     channel = next((box.channel for box in wanted.boxes if box.channel in record.images), next(iter(record.images)))
     try:
         image = _with_modality(dataset, dataset.read(record.images[channel]))
-        mask = None if record.mask is None else dataset.read_mask(record.mask)
+        mask = None if record.mask is None else dataset.read_mask(record.mask, onto=image)
     except (StudyError, GridMismatch, UsageError) as error:
         return Drawn(None, error.problem)
-    fits = mask is not None and mask.shape == image.shape
+    fits = mask is not None and not grid_difference(image, mask)
     boxes = [
         (box.start, box.stop)
         for box in wanted.boxes

@@ -7,7 +7,7 @@ from html import escape
 from osler.assurance.sections import table
 from osler.datasets.distributions import Quantity
 from osler.datasets.fingerprint import Fingerprint
-from osler.datasets.inspection import Inspection, range_of
+from osler.datasets.inspection import Inspection, size_words, spacing_words
 from osler.report.inspection_charts import histogram, label_bars
 
 __all__ = ["there_section"]
@@ -33,13 +33,10 @@ def _facts(found: Inspection) -> str:
     print_ = found.fingerprint
     if print_ is None:
         return ""
-    element = "voxels" if print_.dimensions == 3 else "pixels"
-    unit = "mm" if print_.spacing_known else "not known: the files do not say how large a pixel is"
-    spacing = range_of(print_.median_spacing, print_.minimum_spacing, print_.maximum_spacing)
     facts = {
         "Kind": f"{print_.dimensions}D {print_.modality}".strip() + (", colour" if print_.colours == 3 else ""),
-        "Size": f"{range_of(print_.median_shape, print_.minimum_shape, print_.maximum_shape)} {element}",
-        "Spacing": f"{spacing} {unit}" if print_.spacing_known else unit,
+        "Size": size_words(print_),
+        "Spacing": spacing_words(print_, found.studies) or "not known: the files do not say how large a pixel is",
         "Orientation": ", ".join(f"{codes} ({n})" for codes, n in print_.orientations.items()) or "not known",
         "Formats": ", ".join(sorted({row.format for row in found.studies if row.format})),
         **_intensities(print_),

@@ -27,6 +27,7 @@ __all__ = [
     "check_affine",
     "flip_and_permute",
     "orientation_transform",
+    "reordering",
     "spacing_of",
     "volume_per_voxel",
 ]
@@ -36,6 +37,8 @@ Array = npt.NDArray[Any]
 LPS_TO_RAS: Array = np.diag([-1.0, -1.0, 1.0, 1.0])
 PICTURE_AFFINE: Array = np.array([[-1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
 _FARTHEST = 1e9  # mm (or pixels): beyond it distances overflow, and nothing of a patient is there
+_PARALLEL = 1e-3
+"""By how much of a voxel a step along one grid may miss the next voxel of the other."""
 _CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
@@ -131,3 +134,25 @@ def flip_and_permute(
         if flips[new]:
             new_to_old[old, 3] = array.shape[old + 1] - 1
     return moved, np.asarray(affine, float) @ new_to_old
+
+
+def reordering(affine: Array, onto: Array) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]] | None:
+    """How to permute and reverse voxel axes so that they run along those of another grid with the same spacing.
+
+    Args:
+        affine: (4, 4), index to RAS+ mm.
+        onto: (4, 4) of the other grid.
+
+    Returns:
+        ``order`` and ``flips`` as ``flip_and_permute`` takes them; None when the axes do not run along those of the
+        other grid, are of another spacing, or are in the same order already.
+    """
+    steps = np.linalg.inv(np.asarray(onto, float)[:3, :3]) @ np.asarray(affine, float)[:3, :3]
+    whole = np.rint(steps)
+    if np.abs(steps - whole).max() > _PARALLEL or (np.abs(whole).sum(axis=0) != 1).any():
+        return None
+    if (np.abs(whole).sum(axis=1) != 1).any() or (whole == np.eye(3)).all():
+        return None
+    order = np.abs(whole).argmax(axis=1).tolist()
+    flips = [bool(whole[new, old] < 0) for new, old in enumerate(order)]
+    return (order[0], order[1], order[2]), (flips[0], flips[1], flips[2])

@@ -38,6 +38,7 @@ class Image:
         orientation_known: False when nothing says where left and right are (pictures, NIfTI with both codes 0); such
             an image is never marked with letters.
         notes: what a user should know about how it was read, e.g. that the gantry was tilted; nothing that identifies.
+        volumes: what the channels are when they are whole volumes (in time, or a list) and no colours, in words.
         curve: how values become brightness where a window is not enough (a VOI LUT): (inputs, outputs from 0 to 1).
 
     Raises:
@@ -54,6 +55,7 @@ class Image:
     orientation_known: bool = True
     notes: tuple[str, ...] = ()
     curve: tuple[Array, Array] | None = field(default=None, repr=False)
+    volumes: str = ""
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:

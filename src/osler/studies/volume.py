@@ -109,6 +109,11 @@ class Volume:
         return self.like.window
 
     @property
+    def volumes(self) -> str:
+        """As ``Image.volumes``."""
+        return self.like.volumes
+
+    @property
     def curve(self) -> tuple[Array, Array] | None:
         """See ``Image``."""
         return self.like.curve

@@ -22,6 +22,7 @@ from osler.inference.predictor import Predictor
 from osler.models.folder import DataSummary, Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.report.files import output_folder
+from osler.workflows.coarse import coarse_facts
 from osler.workflows.matching import match_labels
 from osler.workflows.measure import Measured, evaluate_records
 
@@ -103,7 +104,7 @@ def evaluate(
         include_seen: measure also on cases that the model was trained or calibrated on; the page says so.
         patient: a regular expression that finds the patient in a case's name.
         engine: a name on the list of engines.
-        precision: None takes float32, or bf16 where training checked that it answers the same.
+        precision: None takes the fastest that the processor offers and the model's parity record allows.
         mirror: average over mirrored copies too.
         threads: 0 lets the engine decide.
         progress: where to tell.
@@ -127,6 +128,8 @@ def evaluate(
     sink, token = progress or Silent(), cancel or CancelToken()
     chosen = _chosen(data, split)
     predictor = Predictor(model, engine=engine, precision=precision, mirror=mirror, threads=threads)
+    if predictor.choice.note:
+        sink.say(predictor.choice.note)
     with predictor, output_folder(place):
         seen, unseen = part_seen(data, chosen, model.info.data, progress=sink, cancel=token)
         if not include_seen and not unseen:
@@ -140,6 +143,7 @@ def evaluate(
         measured = evaluate_records(predictor, data, records, split_by=split_by, progress=sink, cancel=token)
         evaluation = measured.evaluation
         notes = [_seen_note(len(seen), included=include_seen)] if seen else []
+        notes += [f"{predictor.choice.note}."] if predictor.choice.note else []
         if model.info.data.split_by == "unknown":
             notes.append(_UNKNOWN_NOTE)
         evaluation = evaluation.model_copy(update={"notes": (*notes, *evaluation.notes)})
@@ -148,7 +152,7 @@ def evaluate(
             page = write_page(
                 evaluation,
                 place,
-                facts=_facts(model, len(seen), include_seen, engine),
+                facts=_facts(model, len(seen), include_seen, f"{engine} in {predictor.choice.precision}"),
                 intended_use=model.info.intended_use,
                 pictures=measured.pictures,
             )
@@ -248,4 +252,5 @@ def _facts(model: Model, seen: int, include_seen: bool, engine: str) -> dict[str
         "Networks": str(len(model.info.members)),
         "Cases that the model had seen": f"{seen}, {'kept' if include_seen else 'left out'}",
         "Engine": engine,
+        **coarse_facts(model.info),
     }

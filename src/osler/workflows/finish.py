@@ -23,9 +23,11 @@ from osler.datasets.manifest import Record, Split
 from osler.datasets.plan import Plan
 from osler.datasets.split_report import split_by
 from osler.inference.calibrate import collect, fit, join
+from osler.inference.parity import compare, forms_of
 from osler.inference.predictor import Predictor
 from osler.models.folder import Calibration, DataSummary, Member, Model, ModelInfo, seal
 from osler.progress import Progress
+from osler.workflows.coarse import add_coarse, coarse_facts
 from osler.workflows.measure import Part, measure_parts
 from osler.workflows.run_folder import RunFolder
 
@@ -55,11 +57,14 @@ def finish(
     trained: Sequence[Trained],
     output: Path,
     *,
+    coarse: Trained | None = None,
     intended_use: str,
     mirror: bool,
     progress: Progress,
 ) -> tuple[Model, Evaluation | None, dict[str, float]]:
-    """Write the model folder beside its place, and move it there when it is whole.
+    """Write the model folder beside its place, and move it there when it is whole. ``coarse`` is the trained network of
+    ``plan.coarse``; it is left out, and that is said, where its bound would lose targets of the validation cases, and
+    off where it loses too much of those of the test cases.
 
     Returns:
         The model, its evaluation on the test cases (None without any), and seconds by stage.
@@ -86,11 +91,20 @@ def finish(
         data=_summary(trained),
         lineage={"method": plan.method, "seed": plan.seed, "steps": [t.outcome.steps for t in trained]},
     )
+    if coarse is not None:
+        info, problem = add_coarse(staging, info, final, coarse, progress=progress)
+        if problem:
+            state = "left out" if info.coarse is None else "off"
+            info = info.model_copy(update={"lineage": {**info.lineage, "coarse": f"{state}: {problem}"}})
+            progress.say(f"the coarse pass is {state}: {problem}")
+        clock.lap("coarse pass")
     model = seal(staging, info)
     progress.say("calibrating on the validation split")
     info = info.model_copy(update={"calibration": _calibrate(model, trained)})
     model = seal(staging, info)
     clock.lap("calibration")
+    model = _compared(model, trained, progress)
+    clock.lap("comparing with float32")
     evaluation, pictures = _evaluate(model, trained, mirror=mirror, progress=progress)
     if evaluation is not None:
         facts = _facts(model, trained)
@@ -176,12 +190,28 @@ def _evaluate(
     return measured.evaluation, measured.pictures
 
 
+def _compared(model: Model, trained: Sequence[Trained], progress: Progress) -> Model:
+    """With its parity record: which forms of the graphs may be run. Of folds, all members answer on all their
+    validation cases: what is asked is how far two forms of one ensemble are apart."""
+    names: set[str] = set()
+    records: list[Record] = []
+    for member in trained:
+        records += [r for r in member.records("validation") if r.name not in names]
+        names |= {r.name for r in records}
+    if len(forms_of(model)) < 2 or not records:
+        return model
+    record = compare(model, trained[0].dataset, records, progress=progress)
+    (model.path / "parity.json").write_text(record.model_dump_json(indent=1))
+    return seal(model.path, model.info)
+
+
 def _summary(trained: Sequence[Trained]) -> DataSummary:
     """Counts, and salted digests of the cases that any member has seen."""
     first = trained[0].dataset
     salt = secrets.token_hex(16)
     seen = {r.name: (m.dataset, r) for m in trained for s in ("train", "validation") for r in m.records(s)}
     patients = {r.patient for _, r in seen.values() if r.patient is not None}
+    calibrated = {r.name: (m.dataset, r) for m in trained for r in m.records("validation")}
     counts = {split: len(trained[0].records(split)) for split in ("train", "validation", "test")}
     known = first.manifest.patients != "unknown"
     everyone = {r.patient for r in first.records if r.patient is not None}
@@ -196,6 +226,7 @@ def _summary(trained: Sequence[Trained]) -> DataSummary:
         salt=salt,
         seen=tuple(sorted(content_digest(dataset, record, salt) for dataset, record in seen.values())),
         seen_patients=tuple(sorted(patient_digest(patient, salt) for patient in patients)) if known else (),
+        calibrated=tuple(sorted(content_digest(dataset, record, salt) for dataset, record in calibrated.values())),
         held_out={m.fold: _digests(m, "test", salt) for m in trained if m.fold is not None},
     )
 
@@ -221,6 +252,7 @@ def _facts(model: Model, trained: Sequence[Trained]) -> dict[str, str]:
         "Training": f"{', '.join(str(t.outcome.steps) for t in trained)} steps of {plan.batch}, seed {plan.seed}",
         "Calibration": f"temperature {calibration.temperature:.3f} from {calibration.cases} cases",
     }
+    facts |= coarse_facts(model.info)
     folds = len(_together(trained))
     if len(trained) > folds:
         facts["Ensemble"] = f"{len(trained) // folds} networks from different seeds; their answers are averaged"

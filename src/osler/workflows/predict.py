@@ -62,9 +62,10 @@ def predict(
         resume: go on with the run that was stopped: what it finished is kept, if it was finished with this model, these
             settings and from files that have not changed since. Studies that failed are tried again.
         engine: a name on the list of engines.
-        precision: None takes float32, or bf16 where training checked that it answers the same.
+        precision: None takes the fastest that the processor offers and the model's parity record allows.
         mirror: average over mirrored copies too.
-        every_window: run the network also on windows that hold one value only, as the air around a patient does.
+        every_window: run the network on every window of a volume, also those of air and those that a coarse pass rules
+            out.
         pictures: draw ``overlay.png`` of each study.
         threads: of the network, and as many that read and that write; 0 lets the engine decide. Answers are the same.
         memory: bytes that the process may have; None takes what is free. A study that needs more goes through the
@@ -85,6 +86,8 @@ def predict(
         raise UsageError("force and resume exclude each other", remedy="leave one of them out")
     sink = progress or Silent()
     predictor, found = _opened(model, paths, engine, precision, mirror, every_window, threads)
+    if predictor.choice.note:
+        sink.say(predictor.choice.note)
     place = None if output is None else Path(output)
     if place is not None and not (resume and (place / JOURNAL).exists()):
         ensure_free(place, [study.name for study in found], force=force)

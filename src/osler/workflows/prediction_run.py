@@ -143,7 +143,7 @@ class PredictionRun:
                 task=plan.task,
                 answer=decoded.answer,
                 findings=decoded.findings,
-                notes=answer.notes,
+                notes=(*answer.notes, *decoded.notes),
             )
             if self._place is not None:
                 files = self._write(self._place / name, findings, image, decoded.mask, output)

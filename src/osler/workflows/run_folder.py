@@ -26,7 +26,8 @@ def request_digest(dataset: Dataset, settings: Mapping[str, Any]) -> str:
 class RunFolder:
     """``MODEL.run/``.
 
-    request.json, splits.json, plan.json, prepared/, fold0/ (last.pt, best.pt, tensorboard/, curves.png), evaluation/
+    request.json, splits.json, plan.json, prepared/, fold0/ (last.pt, best.pt, tensorboard/, curves.png), coarse/ (the
+    same of a coarse network), evaluation/
     """
 
     def __init__(self, output: Path) -> None:
@@ -149,7 +150,7 @@ class RunFolder:
     def finish(self) -> None:
         """Mark the run as finished and drop what only resuming needs."""
         shutil.rmtree(self.path / "prepared", ignore_errors=True)
-        for path in self.path.glob("fold*/*.pt"):
+        for path in self.path.glob("*/*.pt"):
             path.unlink()
         self._write("finished", "")
 

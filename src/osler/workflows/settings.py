@@ -1,13 +1,53 @@
-"""Numbers of a training run, checked before any data are read."""
+"""What is asked of a training run, checked before any data are read."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from osler.datasets.plan import Plan, TaskName
 from osler.errors import UsageError
 from osler.workflows.durations import parse_duration
 
-__all__ = ["budget_seconds", "check_counts"]
+__all__ = ["Request", "budget_seconds", "check_counts"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that was asked for, checked."""
+
+    output: Path
+    task: TaskName | None
+    budget_s: float | None
+    steps: int | None
+    seed: int
+    folds: int
+    start_from: Path | None
+    overrides: dict[str, Any]
+    plan: Plan | None
+    device: str
+    method: str
+    threads: int
+    checkpoint_s: float
+    coarse: bool | None
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, for the request's digest."""
+        plan = None if self.plan is None else self.plan.model_dump_json()
+        return {
+            "task": self.task,
+            "budget_s": self.budget_s,
+            "steps": self.steps,
+            "seed": self.seed,
+            "folds": self.folds,
+            "start_from": str(self.start_from),
+            "overrides": self.overrides,
+            "plan": plan,
+            "method": self.method,
+            "coarse": self.coarse,
+        }
 
 
 def budget_seconds(budget: str | float) -> float:

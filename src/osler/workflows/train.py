@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from osler.assurance.evaluation import Evaluation
+from osler.datasets.coarse import coarse_plan, with_coarse
 from osler.datasets.dataset import Dataset
 from osler.datasets.fingerprint import Fingerprint
 from osler.datasets.hardware import Hardware
@@ -30,7 +31,7 @@ from osler.workflows.finish import Trained, finish
 from osler.workflows.plan_files import describe_plan, read_plan
 from osler.workflows.process_group import ProcessGroup
 from osler.workflows.run_folder import RunFolder, request_digest
-from osler.workflows.settings import budget_seconds, check_counts
+from osler.workflows.settings import Request, budget_seconds, check_counts
 
 __all__ = ["DEVICES", "TrainResult", "train"]
 
@@ -70,40 +71,6 @@ class TrainResult:
         return lines
 
 
-@dataclass(frozen=True)
-class _Request:
-    """Everything that was asked for, checked."""
-
-    output: Path
-    task: TaskName | None
-    budget_s: float | None
-    steps: int | None
-    seed: int
-    folds: int
-    start_from: Path | None
-    overrides: dict[str, Any]
-    plan: Plan | None
-    device: str
-    method: str
-    threads: int
-    checkpoint_s: float
-
-    def settings(self) -> dict[str, Any]:
-        """What decides the result, for the request's digest."""
-        plan = None if self.plan is None else self.plan.model_dump_json()
-        return {
-            "task": self.task,
-            "budget_s": self.budget_s,
-            "steps": self.steps,
-            "seed": self.seed,
-            "folds": self.folds,
-            "start_from": str(self.start_from),
-            "overrides": self.overrides,
-            "plan": plan,
-            "method": self.method,
-        }
-
-
 def train(
     dataset: Dataset | str | Path,
     *,
@@ -122,6 +89,7 @@ def train(
     method: str = "supervised",
     force: bool = False,
     mirror: bool = False,
+    coarse_to_fine: bool | None = None,
     resume: bool = True,
     threads: int = 0,
     intended_use: str = "",
@@ -148,6 +116,7 @@ def train(
         method: name of a training method.
         force: replace what is at ``output``.
         mirror: average over mirrored copies when measuring.
+        coarse_to_fine: train a low-resolution network that says where the fine one looks; None where that is worth it.
         resume: go on with an unfinished run of the same request.
         threads: of the processor; 0 takes all.
         intended_use: what the model is for, for its card.
@@ -168,7 +137,7 @@ def train(
     for note in opened.manifest.notes:
         progress.say(note)
     full_plan, fields = read_plan(plan_file)
-    request = _Request(
+    request = Request(
         output=Path(output),
         task=task or task_of(opened.labels.kind),
         budget_s=budget_s,
@@ -182,6 +151,7 @@ def train(
         method=method,
         threads=threads,
         checkpoint_s=checkpoint_s,
+        coarse=coarse_to_fine,
     )
     check_names(request.overrides)
     if device not in DEVICES:
@@ -221,12 +191,13 @@ def _carry_out(
         group.wait(run.path, training.cancel)
         parts, plan, notes = training.plan()  # reads what the first process stored
     trained = training.members(parts, plan)
+    coarse = None if trained[-1].outcome.stopped_early else training.coarse(parts, plan)
     if not group.first:
         return TrainResult(plan, run.path, helper=True)
-    return training.finish(plan, trained, notes, intended_use, mirror=mirror)
+    return training.finish(plan, trained, coarse, notes, intended_use, mirror=mirror)
 
 
-def _split(opened: Dataset, request: _Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
+def _split(opened: Dataset, request: Request, progress: Progress) -> tuple[list[Dataset], list[str]]:
     """One dataset with splits per fold, and what the user should know about them."""
     together = kept_together(opened, progress=progress)
     if request.folds > 1:
@@ -246,7 +217,7 @@ def _of(dataset: Dataset, split: Split) -> tuple[Record, ...]:
     return tuple(record for record in dataset.records if record.split == split and record.answered)
 
 
-def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelToken) -> Plan:
+def _plan(part: Dataset, request: Request, progress: Progress, cancel: CancelToken) -> Plan:
     fingerprint = measure(part, _of(part, "train"), progress=progress, cancel=cancel)
     if request.plan is not None:
         if request.plan.labels != fingerprint.labels:
@@ -254,7 +225,10 @@ def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelTo
         changes: dict[str, Any] = {"seed": request.seed}
         if request.steps is not None:
             changes["steps"] = request.steps
-        return override(request.plan, {**changes, **request.overrides})
+        plan = override(request.plan, {**changes, **request.overrides})
+        if request.coarse is None:
+            return plan
+        return with_coarse(plan, fingerprint, Hardware.detect(), wanted=request.coarse, folds=request.folds)
     hardware, timings = _measured(fingerprint, request, progress, cancel)
     return make_plan(
         fingerprint,
@@ -266,12 +240,13 @@ def _plan(part: Dataset, request: _Request, progress: Progress, cancel: CancelTo
         seed=request.seed,
         method=request.method,
         folds=request.folds,
+        coarse=request.coarse,
         overrides=request.overrides,
     )
 
 
 def _measured(
-    fingerprint: Fingerprint, request: _Request, progress: Progress, cancel: CancelToken
+    fingerprint: Fingerprint, request: Request, progress: Progress, cancel: CancelToken
 ) -> tuple[Hardware, Timings | None]:
     """The hardware and, for a run limited by time, step times on it."""
     from osler.learning.timing import detect_hardware, measure_step_times
@@ -300,7 +275,7 @@ class _Training:
     def __init__(
         self,
         opened: Dataset,
-        request: _Request,
+        request: Request,
         run: RunFolder,
         progress: Progress,
         cancel: CancelToken,
@@ -323,7 +298,9 @@ class _Training:
         plan = self.run.load_plan()
         if plan is None:
             plan = _plan(parts[0], self.request, self.progress, self.cancel)
-            check_plan(plan, device=self.request.device)
+            for one in (plan, coarse_plan(plan)):
+                if one is not None:
+                    check_plan(one, device=self.request.device)
             self.run.save_plan(plan)
         return parts, plan, notes
 
@@ -338,11 +315,27 @@ class _Training:
                 break
         return trained
 
+    def coarse(self, parts: Sequence[Dataset], plan: Plan) -> Trained | None:
+        """Train the coarse network in the time that is left for it; None where the plan has none."""
+        own = coarse_plan(plan)
+        if own is None:
+            return None
+        budget = self.request.budget_s
+        deadline = None if budget is None else max(1.0, budget - (time.monotonic() - self.begun))
+        return self._network(parts[0], own, self.run.path / "coarse", deadline, None, "training the coarse network")
+
     def finish(
-        self, plan: Plan, trained: Sequence[Trained], notes: list[str], intended_use: str, *, mirror: bool
+        self,
+        plan: Plan,
+        trained: Sequence[Trained],
+        coarse: Trained | None,
+        notes: list[str],
+        intended_use: str,
+        *,
+        mirror: bool,
     ) -> TrainResult:
         """Export, calibrate, evaluate."""
-        stopped = any(member.outcome.stopped_early for member in trained)
+        stopped = any(one.outcome.stopped_early for one in (*trained, *([] if coarse is None else [coarse])))
         if stopped:
             notes.append("stopped early at your request: this is the best model so far")
         refused = sorted({row for member in trained for row in member.refused.items()})
@@ -353,6 +346,7 @@ class _Training:
             plan,
             trained,
             self.request.output,
+            coarse=coarse,
             intended_use=intended_use,
             mirror=mirror,
             progress=self.progress,
@@ -371,7 +365,17 @@ class _Training:
         return parts, notes
 
     def _member(self, number: int, part: Dataset, plan: Plan, members: int, fold: int | None) -> Trained:
-        """Prepare and train one network; the members of one part share its prepared store."""
+        """Train one member of the plan."""
+        deadline = self._clock(number, members, plan)
+        stage = "training" if members == 1 else f"training network {number + 1} of {members}"
+        own = plan.model_copy(update={"seed": plan.seed + number})
+        folder, start_from = self.run.fold(number), self.request.start_from
+        return replace(self._network(part, own, folder, deadline, start_from, stage), fold=fold)
+
+    def _network(
+        self, part: Dataset, plan: Plan, folder: Path, deadline_s: float | None, start_from: Path | None, stage: str
+    ) -> Trained:
+        """Prepare and train one network; those of one part and grid share its prepared store."""
         from osler.learning.session import train_network
 
         store = {
@@ -388,29 +392,27 @@ class _Training:
         }
         if not store["train"].names:
             raise TooFew("no training case could be prepared", remedy="run osler inspect on this folder")
-        deadline, spent = self._clock(number, members)
         outcome = train_network(
-            plan.model_copy(update={"seed": plan.seed + number}),
+            plan,
             store["train"],
             store["validation"],
-            self.run.fold(number),
-            deadline_s=deadline,
-            spent_s=spent,
+            folder,
+            deadline_s=deadline_s,
+            spent_s=0.0,
             checkpoint_s=self.request.checkpoint_s,
             device=self.request.device,
-            start_from=self.request.start_from,
-            stage="training" if members == 1 else f"training network {number + 1} of {members}",
+            start_from=start_from,
+            stage=stage,
             progress=self.progress,
             cancel=self.cancel,
         )
         refused = {**store["train"].refused, **store["validation"].refused}
-        return Trained(part, outcome, fold, refused)
+        return Trained(part, outcome, None, refused)
 
-    def _clock(self, number: int, members: int) -> tuple[float | None, float]:
-        """Seconds this member may take, and seconds already spent on planning that count as its own."""
+    def _clock(self, number: int, members: int, plan: Plan) -> float | None:
+        """Seconds this member may take; a coarse network's share stays untouched."""
         if self.request.budget_s is None:
-            return None, 0.0
-        used = time.monotonic() - self.begun
-        left = max(1.0, self.request.budget_s - used)
-        share = left / (members - number)
-        return share, 0.0
+            return None
+        kept = 0.0 if plan.coarse is None else plan.coarse.share * self.request.budget_s
+        left = self.request.budget_s - kept - (time.monotonic() - self.begun)
+        return max(1.0, left) / (members - number)

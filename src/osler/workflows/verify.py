@@ -12,6 +12,7 @@ from osler.assurance.evaluation import Evaluation
 from osler.assurance.wording import headline_sentences
 from osler.errors import ModelError
 from osler.models.folder import Model, ModelInfo
+from osler.models.parity import ParityRecord
 
 __all__ = ["Verification", "verify"]
 
@@ -21,6 +22,7 @@ class Verification:
     """What was found. ``faults`` is empty when every file is as it was sealed.
 
     ``evaluation`` is what the model scored; None when it was never measured or the figures cannot be trusted any more.
+    ``parity`` says which compiled forms may be run; None likewise.
     """
 
     path: Path
@@ -30,6 +32,7 @@ class Verification:
     files: int
     faults: tuple[str, ...]
     evaluation: Evaluation | None
+    parity: ParityRecord | None = None
 
     def summary(self) -> list[str]:
         """Lines for a person."""
@@ -46,6 +49,11 @@ class Verification:
         else:
             lines.append(f"measured on: {self.evaluation.cases} cases of {self.evaluation.patients} {self._whose}")
             lines += [f"  {sentence}" for sentence in headline_sentences(self.evaluation)]
+        if self.parity is None:
+            lines.append("parity: its compiled forms were never compared with float32, so it runs in float32")
+        else:
+            lines += self.parity.sentences()
+        lines += self._parent
         return [*lines, self.info.not_a_medical_device]
 
     def record(self) -> dict[str, Any]:
@@ -58,11 +66,20 @@ class Verification:
             "intended_use": self.info.intended_use,
             "files": self.files,
             "faults": list(self.faults),
-            "data": self.info.data.model_dump(exclude={"salt", "seen", "seen_patients"}),
+            "data": self.info.data.model_dump(exclude={"salt", "seen", "seen_patients", "calibrated"}),
             "metrics": {}
             if self.evaluation is None
             else {name: figure.model_dump() for name, figure in self.evaluation.metrics.items()},
+            "parity": None if self.parity is None else self.parity.model_dump(mode="json"),
+            "parent": self.info.lineage.get("parent"),
         }
+
+    @property
+    def _parent(self) -> list[str]:
+        parent = self.info.lineage.get("parent")
+        if not isinstance(parent, dict):
+            return []
+        return [f"compressed from: {parent.get('name')} (sha256 {str(parent.get('digest'))[:12]})"]
 
     @property
     def _trained_on(self) -> str:
@@ -88,14 +105,16 @@ def verify(model: Model | str | Path) -> Verification:
     opened = model if isinstance(model, Model) else Model.open(model)
     check = opened.verify()
     evaluation, fault = _evaluation(opened)
+    parity, unread = _parity(opened, check.faults)
     return Verification(
         path=opened.path,
         info=opened.info,
         task=opened.plan.task,
         labels=opened.plan.labels.names,
         files=check.files,
-        faults=(*check.faults, *fault),
+        faults=(*check.faults, *fault, *unread),
         evaluation=evaluation,
+        parity=parity,
     )
 
 
@@ -108,3 +127,11 @@ def _evaluation(model: Model) -> tuple[Evaluation | None, tuple[str, ...]]:
         return None, ()
     except (ValidationError, ValueError):
         return None, ("performance.json is no evaluation that this Osler can read",)
+
+
+def _parity(model: Model, known: tuple[str, ...]) -> tuple[ParityRecord | None, tuple[str, ...]]:
+    """The record, and what is wrong with it beyond a wrong hash, which is a fault already."""
+    try:
+        return model.parity(), ()
+    except ModelError as error:
+        return None, () if any(fault.startswith("parity.json") for fault in known) else (error.problem,)

@@ -20,6 +20,8 @@ _ONE_PIECE = 0.8
 """Share of the cases in which a label is one piece (specks apart) from which it is so by nature."""
 _SELDOM = 0.2
 """A label that touches the border in more cases than this does so by nature."""
+_FEW = 5
+"""Cases of a label below which it is not said whether it usually lies inside."""
 _FACTOR = 1.5
 """A label up to this many times larger or smaller than usual is not unusual."""
 
@@ -29,14 +31,16 @@ def check(evidence: Evidence) -> list[Problem]:
     if evidence.dataset.labels.kind != "mask":
         return []
     found = [(label, _with(evidence, label)) for label in evidence.dataset.labels.labels]
-    return [*_islands(found), *_borders(found), *_sizes(found)]
+    return [*_islands(found), *_borders(found), *_sizes(found), *_unjudged(found)]
 
 
 _Found = list[tuple[Label, dict[str, Pieces]]]
 
 
 def _with(evidence: Evidence, label: Label) -> dict[str, Pieces]:
-    return {name: o.pieces[label.value] for name, o in evidence.seen.items() if label.value in o.pieces}
+    """Of the masks that can be used: one on another grid says nothing about what is usual."""
+    usable = {fact.name for fact in evidence.facts if fact.usable}
+    return {n: o.pieces[label.value] for n, o in evidence.seen.items() if n in usable and label.value in o.pieces}
 
 
 def _islands(found: _Found) -> list[Problem]:
@@ -77,7 +81,7 @@ def _borders(found: _Found) -> list[Problem]:
     details: dict[str, list[str]] = {}
     for label, cases in found:
         touching = {name: pieces.sides for name, pieces in cases.items() if pieces.sides}
-        if len(cases) >= FEWEST and len(touching) <= _SELDOM * len(cases):
+        if len(cases) >= _FEW and len(touching) <= _SELDOM * len(cases):
             for name, sides in touching.items():
                 details.setdefault(name, []).append(f"{label.name} at {', '.join(sides)}")
     if not details:
@@ -85,6 +89,19 @@ def _borders(found: _Found) -> list[Problem]:
     texts = {name: "; ".join(parts) for name, parts in details.items()}
     what = "masks that touch the border of the image, where the label usually lies inside: it may be cut off"
     return [problem_of("mask-border", "note", what, texts, "look whether the structure goes on outside", details=texts)]
+
+
+def _unjudged(found: _Found) -> list[Problem]:
+    """What is not said because too few masks show a label."""
+    few = {label.name: len(cases) for label, cases in found if 0 < len(cases) < FEWEST}
+    if not few:
+        return []
+    listed = ", ".join(f"{name} ({count})" for name, count in few.items())
+    what = (
+        f"too few masks show {listed} to tell unusual ones: sizes are compared from {FEWEST} masks on, and what "
+        f"touches the border of the image from {_FEW}"
+    )
+    return [Problem(code="few-cases", severity="note", what=what, remedy="look at each mask yourself")]
 
 
 def _sizes(found: _Found) -> list[Problem]:

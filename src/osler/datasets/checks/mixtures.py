@@ -17,6 +17,10 @@ _TABLES = ("csv", "parquet")
 """Layouts in which a person says whose images are, whatever the headers do."""
 _FEW = 10
 """Cases of a class below which nothing can be said about how well it is recognised."""
+_NO_PLACE = "ImagePositionPatient"
+"""In the notes of a DICOM slice that does not say where it lies."""
+_CLEARLY = 0.75
+"""Share of the cases that must have something in common before the others are said to lack it."""
 
 
 def check(evidence: Evidence) -> list[Problem]:
@@ -48,7 +52,13 @@ def _kinds(evidence: Evidence) -> list[Problem]:
         usual = dimensions.most_common(1)[0][0]
         odd = [fact.name for fact in facts if len(fact.shape) != usual]
         remedy = "put them into a data set of their own"
-        problems.append(problem_of("dimensions", "error", f"not {usual}D as the others", odd, remedy, leave_out=odd))
+        clear = len(odd) <= (1 - _CLEARLY) * len(facts)  # a run uses those of the usual kind only
+        gone = odd if clear else ()
+        what = f"not {usual}D as the others" if clear else f"not {usual}D as most others"
+        why = {f.name: note for f in facts if f.name in odd for note in f.notes if _NO_PLACE in note}
+        if len(why) == len(odd):
+            what, remedy = f"{what}: their slices do not say where they lie", "export them with their whole header"
+        problems.append(problem_of("dimensions", "error", what, odd, remedy, details=why, leave_out=gone))
     pixels = [fact.name for fact in facts if not fact.spacing_known]
     if 0 < len(pixels) < len(facts):
         what, remedy = "no spacing while others have one", "export them with their header"
@@ -57,16 +67,26 @@ def _kinds(evidence: Evidence) -> list[Problem]:
 
 
 def _modalities(evidence: Evidence) -> list[Problem]:
-    """By what each file says of itself; where the dataset has a word of its own, against that."""
+    """By what each file says of itself; where the dataset has a word of its own, against that.
+
+    Which of several is wrong is only said where nearly all cases agree; a person decides what goes.
+    """
     said = {f.name: f.modality for f in evidence.facts if f.modality}
     said |= {name: o.tags["modality"] for name, o in evidence.seen.items() if "modality" in o.tags}
-    counts = Counter(said.values())
-    usual = evidence.dataset.manifest.modality or (counts.most_common(1)[0][0] if counts else "")
+    counts = Counter(said.values()).most_common()
+    usual = evidence.dataset.manifest.modality
+    if not usual and counts and counts[0][1] >= _CLEARLY * len(evidence.facts):
+        usual = counts[0][0]
     odd = {name: f"its header says {modality}" for name, modality in said.items() if modality != usual}
-    if not odd:
+    if not odd or (not usual and len(counts) == 1):
         return []
-    what = f"not of modality {usual} as the others"
-    return [problem_of("modality", "warning", what, odd, "check that they belong here", details=odd, leave_out=odd)]
+    if usual:
+        what = f"not of modality {usual} as the others"
+    else:
+        silent = len(evidence.facts) - len(said)
+        listed = ", ".join(f"{modality} {count}" for modality, count in counts)
+        what = f"of several modalities ({listed}" + (f"; {silent} do not say)" if silent else ")")
+    return [problem_of("modality", "warning", what, odd, "check that they belong together", details=odd)]
 
 
 def _patients(evidence: Evidence) -> list[Problem]:
@@ -141,8 +161,8 @@ def _torn(evidence: Evidence, patients: Mapping[str, str], who: str) -> list[Pro
 def _answers(evidence: Evidence) -> list[Problem]:
     dataset = evidence.dataset
     problems = []
-    listed = {name for flaw in dataset.manifest.flaws for name in flaw.cases}
-    silent = [record.name for record in dataset.records if not record.answered and record.name not in listed]
+    flawed = {name for flaw in dataset.manifest.flaws for name in flaw.cases}
+    silent = [record.name for record in dataset.records if not record.answered and record.name not in flawed]
     if silent:
         remedy = "they are not used; add their answers"
         problems.append(problem_of("no-answer", "warning", "no answer", silent, remedy, leave_out=silent))

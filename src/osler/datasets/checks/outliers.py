@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import exp, log
 
+import numpy as np
+
 from osler.datasets.checks.evidence import Evidence, problem_of
-from osler.datasets.checks.robust import Usual, outliers
+from osler.datasets.checks.robust import FEWEST, Usual, outliers
 from osler.datasets.facts import CaseFacts
 from osler.datasets.problem import Code, Problem
 
@@ -18,6 +20,12 @@ _LEVELS = 0.5
 """Nor is a shift of grey levels of up to half of the usual range between the 1st and 99th percentile."""
 _RANGE = log(2.5)
 """Nor a range of grey levels up to this many times larger or smaller."""
+_APART = log(3.0)
+"""Between the ranges of two scales no image lies over at least this factor. Hippocampi of the Decathlon have three
+scales, a factor of 5 and one of 200 apart; within each, neighbours differ by 1.1."""
+_GROUP = 0.05
+"""Share of the cases, and at least ``_GROUP_OF`` of them, that make a scale of its own; fewer are outliers."""
+_GROUP_OF = 3
 
 
 def check(evidence: Evidence) -> list[Problem]:
@@ -25,6 +33,7 @@ def check(evidence: Evidence) -> list[Problem]:
     problems = [
         *_geometry(evidence, "outlier-shape", "sizes", "voxels", lambda fact: fact.shape, _SHAPE),
         *_intensities(evidence),
+        *_scales(evidence),
     ]
     if all(fact.spacing_known for fact in evidence.facts):
         problems += _geometry(evidence, "outlier-spacing", "spacings", "mm", lambda fact: fact.spacing, _SPACING)
@@ -79,6 +88,40 @@ def _intensities(evidence: Evidence) -> list[Problem]:
         details.setdefault(case, []).append(text)
         scores[case] = max(scores.get(case, 0.0), excess)
     return _problem("outlier-intensity", "grey levels far from those of the others", details, scores)
+
+
+def _scales(evidence: Evidence) -> list[Problem]:
+    """Several groups of images whose ranges of grey levels lie orders of magnitude apart: none of them is an outlier.
+
+    Of images of one scale the same tissue has about the same grey level, which a mixture of scales does not keep.
+    """
+    spans = {n: o.levels[4] - o.levels[0] for n, o in evidence.seen.items() if o.levels[4] > o.levels[0]}
+    if len(spans) < FEWEST:
+        return []
+    ordered = sorted(spans, key=lambda name: spans[name])
+    cuts = np.flatnonzero(np.diff(np.log([spans[name] for name in ordered])) > _APART) + 1
+    groups = [part.tolist() for part in np.split(np.array(ordered), cuts)]
+    groups = [group for group in groups if len(group) >= max(_GROUP_OF, _GROUP * len(spans))]
+    if len(groups) < 2:
+        return []
+    middles = [spans[group[len(group) // 2]] for group in groups]
+    usual = max(groups, key=len)
+    listed = ", ".join(f"{len(g)} of about {_level(middle)}" for g, middle in zip(groups, middles, strict=True))
+    what = f"grey levels of another scale than in most; 1st to 99th percentile: {listed}"
+    details = {
+        name: f"1st to 99th percentile {_level(spans[name])} apart, usual about {_level(spans[usual[len(usual) // 2]])}"
+        for group in groups
+        if group is not usual
+        for name in group
+    }
+    remedy = (
+        "find out which were exported otherwise; only where each image is normalised by itself it makes no difference"
+    )
+    return [problem_of("outlier-intensity", "warning", what, details, remedy, details=details)]
+
+
+def _level(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _said(value: float, unit: str) -> str:

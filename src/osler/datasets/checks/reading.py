@@ -15,7 +15,17 @@ _ERRORS: dict[str, tuple[Code, str, str]] = {
         "slices that form no volume, or a place that is not given",
         "export the whole series",
     ),
+    "contradiction": (
+        "geometry",
+        "series that mix orientations, pixel spacings or matrices",
+        "repair the headers of the slices that differ, or export the series again",
+    ),
     "Unsuitable": ("unsuitable", "files that hold something else than is needed here", "take them out or convert them"),
+    "NoneChosen": (
+        "unsuitable",
+        "files of several images (pages, frames, levels), of which none is named",
+        "name the one that is meant in a manifest (stack.tif#index=0), or save each as a file",
+    ),
     "": ("unreadable", "cannot be read", "export or copy them again"),
 }
 _FAULTS: dict[FaultKind, tuple[Code, Severity, str, str]] = {
@@ -27,7 +37,12 @@ _FAULTS: dict[FaultKind, tuple[Code, Severity, str, str]] = {
     ),
     "blank": ("blank", "error", "blank, one value everywhere", "leave them out"),
     "not finite": ("not-finite", "error", "NaN or infinite values", "repair or leave them out"),
-    "channels": ("channels", "error", "neither grey nor RGB", "save them as grey or RGB"),
+    "channels": (
+        "channels",
+        "error",
+        "several volumes or channels, neither grey nor RGB",
+        "name the volume or channel that is meant in a manifest (scan.nii.gz#index=0), or save them as grey or RGB",
+    ),
     "grid": ("grid", "error", "mask or channel on another grid", "export it on the grid of the image"),
     "values": (
         "mask-values",
@@ -64,7 +79,9 @@ def _unreadable(evidence: Evidence) -> list[Problem]:
 
 def _kind(evidence: Evidence, name: str) -> str:
     kind = evidence.kinds.get(name, "")
-    kind = "Unsuitable" if kind == "UsageError" else kind  # of a file of many images, none of which was named
+    if kind == "GeometryError" and " in one series: " in evidence.unreadable[name]:
+        return "contradiction"
+    kind = "NoneChosen" if kind == "UsageError" else kind  # of a file of many images, none of which was named
     return kind if kind in _ERRORS else ""
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from osler.datasets.public.base import PublicSet
 from osler.errors import DownloadError, StorageError
@@ -44,7 +45,7 @@ def download(
     Args:
         chosen: which.
         folder: made when missing; the part stays here when this is stopped.
-        progress: gets the stage "fetch", in MB.
+        progress: gets the stage "fetch", in MB, and a line for the server that is asked and for each further try.
         cancel: looked at between pieces.
         pause_s: seconds before the second try; each further one waits twice as long.
         spare: how many times the file's size must be free on the disk.
@@ -118,6 +119,8 @@ class Transfer:
         from requests import RequestException
 
         failures = 0
+        server = urlsplit(url).netloc
+        self._progress.say(f"asking {server} for {self.part.name.removesuffix('.part')}")
         while True:
             before = self._size()
             try:
@@ -132,7 +135,10 @@ class Transfer:
                     f"{url} cannot be fetched after {_TRIES} tries: {reason}",
                     remedy="check the network (and HTTPS_PROXY behind a proxy); the same command goes on where it was",
                 )
-            self._wait(self._pause_s * 2**failures)
+            pause = self._pause_s * 2**failures
+            attempt = f"try {failures + 1} of {_TRIES}" if failures else "going on from there"
+            self._progress.say(f"{server}: {reason}; asked again in {pause:.0f} s ({attempt})")
+            self._wait(pause)
 
     def _once(self, url: str) -> bool:
         """One request; True when the file is complete."""

@@ -31,12 +31,14 @@ class Decoded:
         findings: one per label (for a number: one), in the order of the labels.
         mask: source shape (I, J[, K]), the data set's values, on the source grid; None for tasks without masks.
         row: this study's columns of ``summary.csv``.
+        notes: what the reader of the findings should know of how they were made.
     """
 
     answer: str | float | list[str]
     findings: tuple[Finding, ...]
     mask: Array | None = None
     row: dict[str, Cell] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Decoder(ABC):

@@ -69,7 +69,8 @@ class SegmentDecoder(Decoder):
             for name, finding in zip(names, findings, strict=True)
         }
         present = [name for name, finding in zip(names, findings, strict=True) if finding.region is not None]
-        return Decoded(present, findings, labelled.mask, row)
+        notes = () if labelled.windows is None else labelled.windows.notes()
+        return Decoded(present, findings, labelled.mask, row, notes)
 
     def columns(self, plan: Plan) -> tuple[str, ...]:
         """See ``Decoder.columns``."""

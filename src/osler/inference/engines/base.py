@@ -11,7 +11,7 @@ from osler.studies.geometry import Array
 
 __all__ = ["Engine", "Output", "Precision", "is_out_of_memory"]
 
-Precision = Literal["float32", "bf16", "auto"]
+Precision = Literal["float32", "bf16", "int8", "auto"]
 Output = Literal["logits", "features"]
 _OUT_OF_MEMORY = (  # what OpenVINO, ONNX Runtime, CUDA and torch say; they raise it as a plain RuntimeError
     "bad_alloc",
@@ -58,7 +58,8 @@ class Engine(ABC):
 
         Args:
             graph: the file in the model folder (``.xml`` OpenVINO, ``.onnx``, ``.safetensors``).
-            precision: "float32" is exact; "bf16" asks for it; "auto" leaves it to the processor.
+            precision: "float32" is exact; "bf16" asks for it; "int8" is for a quantised graph, the rest of which runs
+                as the processor does it best; "auto" leaves everything to the processor.
             threads: 0 lets the engine decide.
             output: the only one that is computed.
             many: expect ``run_many`` with small batches: an engine that knows the difference then answers most batches

@@ -39,10 +39,10 @@ class OnnxRuntimeEngine(Engine):
 
         Raises:
             MissingExtra: when onnxruntime is not installed.
-            UsageError: when bf16 is asked for, which this engine does not offer.
+            UsageError: when bf16 or int8 is asked for, which this engine does not offer.
         """
-        if precision == "bf16":
-            raise UsageError("ONNX Runtime runs in float32 only", remedy="use --engine openvino for bf16")
+        if precision in ("bf16", "int8"):
+            raise UsageError("ONNX Runtime runs in float32 only", remedy=f"use --engine openvino for {precision}")
         runtime = require("onnxruntime", extra="service", purpose="the engine onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -82,10 +82,10 @@ class OpenVinoEngine(Engine):
         import openvino
 
         self.release()
-        self._settings = {**_HINTS[precision]}
+        self._core = openvino.Core()
+        self._settings = {**_hints(self._core, precision)}
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        self._core = openvino.Core()
         try:
             self._network = self._core.read_model(str(graph))
             _keep_output(self._network, output)
@@ -300,6 +300,13 @@ def _parts(count: int, most: int) -> list[slice]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _hints(core: Any, precision: Precision) -> dict[str, str]:
+    """What stays in float in a quantised graph is bf16 where the processor has it, and never another half precision."""
+    if precision == "int8":
+        return _HINTS["bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"]
+    return _HINTS[precision]
 
 
 def _keep_output(network: Any, output: Output) -> None:

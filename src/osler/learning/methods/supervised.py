@@ -58,6 +58,10 @@ class Supervised(Method):
             answer * labels + answer.roll(1, 0) * (1 - labels),
         )
 
+    def loss(self, image: Tensor, answer: Tensor) -> Tensor:
+        """Of one augmented batch."""
+        return self.task.loss(self.modules["network"]({"image": image}), answer)
+
     def step(self, batch: Batch, *, progress: float, generator: torch.Generator) -> dict[str, float]:
         """Augment, forward, backward, clip, step, average."""
         assert self.fabric is not None  # the trainer calls setup first
@@ -67,7 +71,7 @@ class Supervised(Method):
         self.set_learning_rates(progress)
         with torch.no_grad():
             image, answer = self._augment(batch, generator)
-        loss = self.task.loss(network({"image": image}), answer)
+        loss = self.loss(image, answer)
         optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         clip = self.plan.optimiser.clip

@@ -55,7 +55,22 @@ def picture_geometry(data: Any) -> PictureGeometry:
         affine[:3, 2] = np.cross(*directions)
     affine[:3, 0] *= spacing[0] if spacing else 1.0
     affine[:3, 1] *= spacing[1] if spacing else 1.0
-    return PictureGeometry(affine, spacing is not None, directions is not None, (note,) if note else ())
+    notes = tuple(filter(None, (note, "" if spacing else _aspect(data))))
+    return PictureGeometry(affine, spacing is not None, directions is not None, notes)
+
+
+def _aspect(data: Any) -> str:
+    """What PixelAspectRatio (height to width, PS3.3 C.7.6.3.1.7) says of an image without a spacing; "" of squares."""
+    try:
+        down, along = (float(value) for value in data.get("PixelAspectRatio") or (1, 1))
+    except (TypeError, ValueError):  # not two numbers
+        return ""
+    if down == along or min(down, along) <= 0:
+        return ""
+    return (
+        f"its pixels are {down / along:.3g} times as high as wide (PixelAspectRatio), and it is read and shown as if"
+        " they were square"
+    )
 
 
 def _plain(data: Any) -> tuple[tuple[float, float] | None, str]:

@@ -3,6 +3,7 @@
 A series may hold several: localizers beside the volume, other orientations or matrices, and the same places again at
 another time, echo or b-value. Slices are first told apart by their grid, then, where places repeat, by the one fact (or
 combination of facts) of their headers that leaves every place once in each part. Nothing is told apart by file order.
+Grids that fill each other's places (``_dicom_mixtures``) are one stack, which must not be read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from osler.studies.formats._dicom_geometry import Slice, unevenness
+from osler.studies.formats._dicom_mixtures import contradiction, mixtures
 from osler.studies.geometry import Array
 
 __all__ = ["Stack", "stacks_of"]
@@ -70,11 +72,11 @@ def stacks_of(slices: Sequence[Slice]) -> list[Stack]:
     Args:
         slices: of one series; positions and directions in LPS+ mm.
     """
-    grids = _by_grid(slices)
+    grids, problems = _put_together(_by_grid(slices))
     stacks = []
     for number, grid in enumerate(grids):
-        name = _grid_name(grids, number)
-        for part, notes in _parts(grid):
+        name, problem = _grid_name(grids, number), problems.get(number)
+        for part, notes in _parts(grid) if problem is None else [(Stack("", tuple(grid), problem=problem), ())]:
             label = "-".join(text for text in (name, part.label) if text)
             stacks.append(replace(part, label=label, localizer=_is_localizer(part.slices), notes=(*notes, *part.notes)))
     return sorted(stacks, key=lambda stack: stack.localizer)
@@ -102,6 +104,15 @@ def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
         groups.append([slices[number] for number in left[near]])
         left = left[~near]
     return groups
+
+
+def _put_together(grids: Sequence[list[Slice]]) -> tuple[list[list[Slice]], dict[int, str]]:
+    """The grids, those that were one volume as one, and the problem of each of these by its number."""
+    mixed = mixtures([grid for grid in grids if not _is_localizer(grid)])
+    gone = {id(grid) for several in mixed for grid in several}
+    whole = [grid for grid in grids if id(grid) not in gone]
+    problems = {len(whole) + number: contradiction(several) for number, several in enumerate(mixed)}
+    return whole + [[one for grid in several for one in grid] for several in mixed], problems
 
 
 def _grid_name(grids: Sequence[Sequence[Slice]], number: int) -> str:
@@ -139,7 +150,10 @@ def _lacking(groups: Sequence[Sequence[Slice]], places: Array) -> list[str]:
     """For each part, how many of the places of the whole it has no slice at, in words; two even slices of three would
     pass for a volume of another spacing."""
     total = len(set(places.tolist()))
-    return ["" if len(part) == total else f"it has slices at {len(part)} of the {total} places" for part in groups]
+    return [
+        "" if len(part) == total else f"it has slices at {len(part)} of the {total} places of its series"
+        for part in groups
+    ]
 
 
 def _copies_note(count: int) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "inverted",
     "is_inverted",
     "number",
+    "padding_note",
     "rescale",
     "through_modality_table",
     "units_of",
@@ -22,6 +23,8 @@ __all__ = [
 
 _QUANTITIES = ("CT", "PT", "NM", "RTDOSE")
 _SIGMOID_POINTS = 256
+_AIR = -1024  # HU: nothing in or around a patient is below
+_COUNTED = 4_000_000  # pixels in which padding is counted
 
 
 def rescale(stored: Array, slopes: Sequence[float], intercepts: Sequence[float]) -> Array:
@@ -137,6 +140,35 @@ def _mirrored(data: Any, value: float) -> float:
         return _modality_table_top(data) - value
     slope, intercept = number(data, "RescaleSlope", 1.0), number(data, "RescaleIntercept", 0.0)
     return slope * _stored_sum(data) + 2 * intercept - value
+
+
+def padding_note(data: Any, values: Array) -> str:
+    """How much of an image is padding that no patient has a value of (PS3.3 C.7.5.1.1.2); "" when nothing is.
+
+    A padding value that may be one of the patient's too, such as the 0 of an MR image, is not told from it.
+
+    Args:
+        data: of the file in the middle of a stack.
+        values: (slices, rows, columns) after the modality transformation; a part of a large image stands for it.
+    """
+    stored = data.get("PixelPaddingValue")
+    if not isinstance(stored, int) or data.get("ModalityLUTSequence") or is_inverted(data):
+        return ""
+    limit = data.get("PixelPaddingRangeLimit")
+    slope, intercept = number(data, "RescaleSlope", 1.0), number(data, "RescaleIntercept", 0.0)
+    ends = [slope * one + intercept for one in (stored, limit if isinstance(limit, int) else stored)]
+    hounsfield = units_of(data) == "HU"
+    if max(ends) >= (_AIR if hounsfield else 0):
+        return ""
+    step = max(1, int((values.size / _COUNTED) ** 0.5))
+    part = values[:, ::step, ::step]
+    count = int(np.count_nonzero((part >= min(ends) - 0.5 * abs(slope)) & (part <= max(ends) + 0.5 * abs(slope))))
+    if not count:
+        return ""
+    return (
+        f"{100 * count / part.size:.2g} % of it is padding around what was scanned (PixelPaddingValue), left at "
+        f"{ends[0]:g}{' HU' if hounsfield else ''}"
+    )
 
 
 def _voi_item(data: Any) -> Any:

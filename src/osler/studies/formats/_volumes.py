@@ -10,12 +10,12 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from osler.errors import GeometryError, Unreadable, Unsuitable, UsageError
+from osler.errors import GeometryError, NoneChosen, Unreadable, Unsuitable, UsageError
 from osler.studies.frames import Frames
 from osler.studies.geometry import Array
 from osler.studies.image import Image, Source
@@ -55,17 +55,19 @@ class Volumes:
 
         Raises:
             UsageError: when the file has no such frame.
-            Unsuitable: when a frame must be chosen.
+            NoneChosen: when a frame must be chosen.
         """
         path = self.source.paths[0]
         frames, values = self.voxels.shape[-2:]
         if index is None and frames > 1 and values > 1:
-            raise Unsuitable(
+            raise NoneChosen(
                 f"{path} holds {frames} frames of {values} channels each",
                 remedy=f"choose a frame with index=0 to {frames - 1}, or read them with read_frames",
             )
         if index is None:
-            return self._image(self.voxels[..., 0, :] if frames == 1 else self.voxels[..., 0])
+            if frames == 1:
+                return self._image(self.voxels[..., 0, :])
+            return replace(self._image(self.voxels[..., 0]), volumes=self._what())
         return self._image(self.voxels[..., chosen_frame(path, frames, index), :])
 
     def frames(self, start: int = 0, stop: int | None = None, step: int = 1) -> Frames:
@@ -77,6 +79,12 @@ class Volumes:
         places = frame_range(self.source.paths[0], self.voxels.shape[-2], start, stop, step)
         times = None if self.times_s is None else tuple(self.times_s[place] for place in places)
         return Frames(tuple(self._image(self.voxels[..., place, :]) for place in places), times)
+
+    def _what(self) -> str:
+        """What the frames are, in words."""
+        if self.times_s is None:
+            return f"{self.voxels.shape[-2]} volumes"
+        return f"{len(self.times_s)} volumes in time, {self.times_s[1] - self.times_s[0]:.4g} s apart"
 
     def _image(self, voxels: Array) -> Image:
         if voxels.dtype == np.float64:  # single precision is ample for images

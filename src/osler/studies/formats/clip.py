@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from osler.errors import Unreadable, Unsuitable
+from osler.errors import NoneChosen, Unreadable, Unsuitable
 from osler.extras import require
 from osler.studies.formats import _bytes, _tiff
 from osler.studies.formats._volumes import chosen_frame, frame_range
@@ -70,13 +70,13 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
 
     Raises:
         Unreadable: damaged, cut off, or no film.
-        Unsuitable: when it has several frames and none was chosen.
+        NoneChosen: when it has several frames and none was chosen.
         UsageError: when there is no such frame.
         MissingExtra: for MP4 without the extra.
     """
     count = count_frames(path)
     if index is None and count > 1:
-        raise Unsuitable(
+        raise NoneChosen(
             f"{path} is a film of {count} frames",
             remedy=f"choose one with index=0 to {count - 1}, or read them with read_frames",
         )

@@ -31,7 +31,7 @@ from osler.studies.formats._dicom_header import SUFFIXES, is_dicom, read_dataset
 from osler.studies.formats._dicom_pictures import picture_geometry
 from osler.studies.formats._dicom_planes import dtype_of_planes, slice_pass
 from osler.studies.formats._dicom_suv import SUV_UNIT, suv_factor
-from osler.studies.formats._dicom_values import curve_of, number, rescale, units_of, window_of_file
+from osler.studies.formats._dicom_values import curve_of, number, padding_note, rescale, units_of, window_of_file
 from osler.studies.formats.base import as_labels, reading
 from osler.studies.formats.dicom_index import DicomImage, DicomIndex, index_files, index_folder
 from osler.studies.geometry import Array
@@ -118,6 +118,7 @@ def read_grid(path: Path, key: str | None = None) -> tuple[tuple[int, ...], Arra
     header = next(iter(image.headers.values()))
     if image.stack is None:
         return (int(header.get("Columns") or 0), int(header.get("Rows") or 0)), None
+    _check_stack(image, path)
     slices = list(image.stack.slices)
     rows, columns = slices[0].shape
     if len(slices) == 1:
@@ -243,6 +244,12 @@ def _check_series(found: DicomIndex, images: Sequence[DicomImage], path: Path) -
             raise GeometryError(f"{path}: {series.problem}", remedy="export it again, or remove what is no slice")
 
 
+def _check_stack(image: DicomImage, path: Path) -> None:
+    if image.stack and image.stack.problem:
+        which = f"{image.label} cannot be read as one volume: " if image.label else ""
+        raise GeometryError(f"{path}: {which}{image.stack.problem}", remedy="repair the headers, or export it again")
+
+
 def _read_picture(image: DicomImage) -> Image:
     file = image.files[0]
     data, values = frames.read_frames(file)
@@ -283,11 +290,7 @@ def _read_film(image: DicomImage, path: Path, index: int | None) -> Image:
 def _arranged(image: DicomImage, slices: list[Slice], path: Path) -> tuple[list[Slice], Array, tuple[str, ...]]:
     """Slices in order, affine and notes of a stack."""
     notes = list(image.notes)
-    if image.stack and image.stack.problem:
-        raise GeometryError(
-            f"{path}: {image.label} is incomplete: {image.stack.problem} of its series",
-            remedy="export the series again",
-        )
+    _check_stack(image, path)
     if len(slices) == 1:
         ordered, affine = slices, slice_affine(slices[0])
     else:
@@ -317,6 +320,8 @@ def _make_image(data: Any, values: Array, affine: Array, slices: list[Slice], no
         notes = (*notes, note)
         if factor is not None:
             values, units = np.multiply(values, np.float32(factor), dtype=np.float32), SUV_UNIT
+    elif values.ndim == 3 and (padding := padding_note(data, values)):
+        notes = (*notes, padding)
     array = np.transpose(values if values.ndim == 4 else values[..., None])  # (C, columns, rows, slices)
     uids: dict[str, str | tuple[str, ...]] = {
         keyword: str(data.get(keyword, "") or "")

@@ -45,6 +45,7 @@ _SEGMENTATIONS = {
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
 }
 _NO_PIXELS = ("1.2.840.10008.5.1.4.1.1.4.2", "1.2.840.10008.5.1.4.1.1.66.5")  # spectroscopy, surfaces
+_SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "4", "128"))  # CT, MR and PET Image Storage
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -338,9 +339,11 @@ def _one_series(
         suffix = f":{stack.label}" if stack.label else ""
         images.append(DicomImage(name + suffix, "stack", found, stack, (*notes, *stack.notes)))
     alone = [path for path in paths if not slices[path]]
+    lost = _lost([path for path in alone if headers[path].get("SOPClassUID") in _SLICES])
     for number, path in enumerate(alone):
         kind: Kind = "picture" if headers[path].frames == 1 else "film"
-        images.append(DicomImage(f"{name}:image{number + 1}", kind, {path: headers[path]}, None, notes))
+        said = (*notes, lost) if lost and headers[path].get("SOPClassUID") in _SLICES else notes
+        images.append(DicomImage(f"{name}:image{number + 1}", kind, {path: headers[path]}, None, said))
     if len(images) == 1:
         images = [replace(images[0], key=name)]
     number = first.get("SeriesNumber")
@@ -368,6 +371,16 @@ def _uid_note(key: tuple[str, ...], placed: Sequence[Slice]) -> str:
         if one.uid and abs(twin.position - one.position).max() > 0:
             return "its SOPInstanceUIDs are not unique: slices are told apart by their places"
     return ""
+
+
+def _lost(paths: Sequence[Path]) -> str:
+    """What is lost of slices (objects of CT, MR and PET) that do not say where they lie."""
+    if not paths:
+        return ""
+    what = "ImagePositionPatient or ImageOrientationPatient is missing"
+    if len(paths) == 1:
+        return f"{what}: the slice has no place in the patient and is a picture"
+    return f"{what}: the {len(paths)} slices of the series cannot be put together and are pictures"
 
 
 def _problem(placed: Sequence[Slice], alone: Sequence[Path], headers: dict[Path, Header]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.errors import NoneChosen, Unreadable, Unsuitable, UsageError
 from osler.studies.formats import _bytes, _tiff
 from osler.studies.formats._volumes import chosen_frame, frame_range
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
@@ -48,7 +48,8 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
     """Read a picture, or page ``index`` of several, as (C, I, J).
 
     Raises:
-        Unreadable: damaged, truncated, no picture, or several pages of which none was chosen.
+        Unreadable: damaged, truncated, or no picture.
+        NoneChosen: several pages, of which none was chosen.
         Unsuitable: a TIFF whose fourth channel may or may not be transparency.
         UsageError: when there is no such page.
     """
@@ -154,7 +155,7 @@ def _choice(path: Path, count: int, index: int | None, kind: str) -> int:
     if index is not None:
         return chosen_frame(path, count, index)
     if count != 1:
-        raise Unreadable(
+        raise NoneChosen(
             f"{path} holds {count} {kind}, and a picture has one",
             remedy=f"choose one with index=0 to {count - 1}, or read them with read_frames",
         )

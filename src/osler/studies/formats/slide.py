@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from osler.errors import Unreadable, Unsuitable, UsageError
+from osler.errors import NoneChosen, Unreadable, Unsuitable, UsageError
 from osler.studies.formats import _bytes
 from osler.studies.formats._tiff import check_segments, open_whole
 from osler.studies.formats.base import as_labels, has_suffix, peek, reading
@@ -170,7 +170,7 @@ def read(path: Path, *, key: str | None = None, index: int | None = None) -> Ima
     if size.width * size.height > _MOST_PIXELS:
         fitting = [n for n, one in enumerate(slide.levels) if one.width * one.height <= _MOST_PIXELS]
         remedy = f"choose a level with index={fitting[0]}, or read" if fitting else "read"
-        raise Unsuitable(
+        raise (NoneChosen if index is None and fitting else Unsuitable)(
             f"{path} has {size.width}×{size.height} pixels in level {index or 0}, too many to read at once",
             remedy=f"{remedy} regions with open_slide",
         )

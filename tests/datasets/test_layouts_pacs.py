@@ -102,3 +102,10 @@ def test_two_patients_under_one_series_uid_in_one_folder_are_two_cases_and_a_war
     assert len(found.cases) == 2
     assert all(name.startswith("s0-") for name in found.cases)
     assert "SeriesInstanceUID" in found.what
+
+
+def test_two_folders_are_classes_unless_they_are_called_by_the_patients(tmp_path):
+    for name, patient in (("ill", "A"), ("well", "B")):
+        write_series(tmp_path / f"classes/{name}/s", patient=patient, study=f"1.2.{ord(patient)}")
+    assert open_dataset(tmp_path / "classes").manifest.layout == "class-folders"
+    assert inspect(pacs(tmp_path / "pacs", patients=2)).layout == "studies without answers"

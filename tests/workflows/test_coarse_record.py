@@ -16,7 +16,8 @@ from osler.models.folder import Model, seal
 from osler.progress import CancelToken, Silent
 from osler.studies.formats import read_image
 from osler.workflows import coarse, compressing
-from osler.workflows.coarse import add_coarse, coarse_facts
+from osler.workflows.coarse import add_coarse
+from osler.workflows.coarse_facts import coarse_facts
 from osler.workflows.compressing import Making, Wanted
 from osler.workflows.finish import Trained
 from osler.workflows.known_cases import KnownCases

@@ -13,7 +13,7 @@ import osler
 from osler.inference.predictor import Predictor
 from osler.progress import CancelToken, Silent
 from osler.studies.formats import read_image
-from osler.workflows.coarse import coarse_facts
+from osler.workflows.coarse_facts import coarse_facts
 from osler.workflows.train import TrainResult, train
 
 SMALL = {

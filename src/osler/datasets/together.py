@@ -26,7 +26,7 @@ def kept_together(dataset: Dataset, *, progress: Progress | None = None) -> Toge
     if dataset.manifest.patients == "unknown":
         return duplicate_groups(dataset, dataset.records, progress=progress)
     found: dict[str, list[int]] = defaultdict(list)
-    nobody = []
+    nobody: list[int] = []
     for i, record in enumerate(dataset.records):
         (nobody if record.patient is None else found[record.patient]).append(i)
     groups = [tuple(members) for members in found.values()]

@@ -22,7 +22,7 @@ from osler.inference.predictor import Predictor
 from osler.models.folder import DataSummary, Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.report.files import output_folder
-from osler.workflows.coarse import coarse_facts
+from osler.workflows.coarse_facts import coarse_facts
 from osler.workflows.matching import match_labels
 from osler.workflows.measure import Measured, evaluate_records
 

@@ -27,7 +27,8 @@ from osler.inference.parity import compare, forms_of
 from osler.inference.predictor import Predictor
 from osler.models.folder import Calibration, DataSummary, Member, Model, ModelInfo, seal
 from osler.progress import Progress
-from osler.workflows.coarse import add_coarse, coarse_facts
+from osler.workflows.coarse import add_coarse
+from osler.workflows.coarse_facts import coarse_facts
 from osler.workflows.measure import Part, measure_parts
 from osler.workflows.run_folder import RunFolder
 

@@ -170,7 +170,7 @@ def _answers(evidence: Evidence) -> list[Problem]:
     counts = count_labels(dataset, training, evidence.facts_of)
     few = {name: count for name, count in counts.items() if count < _FEW}
     if few:
-        listed = ", ".join(f"{name} ({count})" for name, count in few.items())
-        what = f"fewer than {_FEW} training cases show {listed}"
+        scarce = ", ".join(f"{name} ({count})" for name, count in few.items())
+        what = f"fewer than {_FEW} training cases show {scarce}"
         problems.append(Problem(code="few-cases", severity="warning", what=what, remedy="add cases or join classes"))
     return problems

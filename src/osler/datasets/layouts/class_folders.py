@@ -43,6 +43,7 @@ from osler.studies.formats.dicom_index import DicomIndex, index_files, index_fol
 __all__ = ["NAME", "NEEDS", "holds_patients", "read", "sniff"]
 
 NAME: str = "class-folders"
+_FEWEST_PATIENTS = 3
 _OF_DATA_SETS = ("dataset.json", "manifest.csv", "manifest.parquet", "participants.tsv")
 NEEDS: tuple[Need, ...] = (
     Need("images", lambda seen: seen.images > 0),
@@ -73,7 +74,7 @@ def holds_patients(path: Path) -> bool:
     Quick where they are not: a class is told by its first and last headers.
     """
     folders: dict[str, list[Path]] = defaultdict(list)
-    for parent in split_folders(path) or {path: None}:
+    for parent in split_folders(path) or (path,):
         for folder in filter(has_images, subfolders(parent)):
             folders[folder.name].append(folder)
     ends = [file for several in folders.values() for folder in several for file in _ends(folder)]
@@ -91,7 +92,10 @@ def _ends(folder: Path) -> Sequence[Path]:
 
 
 def _one_each(index: DicomIndex, folders: Mapping[str, Sequence[Path]]) -> bool:
-    """Whether each class holds one patient and no two the same one; or the same of examinations."""
+    """Whether each class holds one patient and no two the same one; or the same of examinations.
+
+    Two folders may be a small test set of two classes, unless they are called by the PatientIDs.
+    """
     patients: dict[str, set[str]] = {name: set() for name in folders}
     studies: dict[str, set[str]] = {name: set() for name in folders}
     of_folder = {folder: name for name, several in folders.items() for folder in several}
@@ -101,6 +105,8 @@ def _one_each(index: DicomIndex, folders: Mapping[str, Sequence[Path]]) -> bool:
             if name is not None:
                 patients[name].add(str(header.get("PatientID") or header.get("PatientName") or ""))
                 studies[name].add(str(header.get("StudyInstanceUID", "")))
+    if len(folders) < _FEWEST_PATIENTS:
+        return all(found == {name} for name, found in patients.items())
     return _all_differ(patients) or _all_differ(studies)
 
 

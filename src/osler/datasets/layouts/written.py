@@ -53,7 +53,9 @@ def write_manifest(dataset: Dataset, path: str | Path, *, overwrite: bool = Fals
     text = _csv if path.suffix.lower() == ".csv" else _parquet
     manifest = dataset.manifest
     named = {record.patient is not None for record in dataset}
-    decided: Literal["", "unknown", "some"] = "unknown" if manifest.patients_declined else "some" * (len(named) > 1)
+    decided: Literal["", "unknown", "some"] = (
+        "unknown" if manifest.patients_declined else "some" if len(named) > 1 else ""
+    )
     about = LabelFile(name=manifest.name, modality=manifest.modality, patients=decided, labels=manifest.labels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ real CT volumes of the shared data. What it says of those organs does not matter
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -30,16 +31,21 @@ BORDER = 24  # voxels of noisy air on each side in-plane, as in a field of view 
 
 
 def _write(folder: Path) -> Path:
-    """Phantoms as NIfTI, images and masks in two folders."""
-    if folder.exists():
+    """Phantoms as NIfTI, with a dataset.json that says that they are CT: of a NIfTI alone nobody knows it."""
+    if (folder / "dataset.json").exists():
         return folder
-    for part in ("images", "masks"):
-        (folder / part).mkdir(parents=True)
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    training = []
     for seed in range(CASES):
         phantom = make(seed, size=SIZE, nodules=1 + seed % 4)
-        for part, image in (("images", phantom.image), ("masks", phantom.mask)):
-            flipped = np.diag([1.0, 1.0, 1.0, 1.0]) @ image.affine
-            nibabel.save(nibabel.Nifti1Image(image.array[0], flipped), folder / part / f"chest{seed:03}.nii.gz")
+        name = f"chest{seed:03}.nii.gz"
+        for part, image in (("imagesTr", phantom.image), ("labelsTr", phantom.mask)):
+            nibabel.save(nibabel.Nifti1Image(image.array[0], image.affine), folder / part / name)
+        training.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    labels = {"0": "background", "1": "lungs", "2": "heart", "3": "spine", "4": "nodules"}
+    content = {"name": "chest", "modality": {"0": "CT"}, "labels": labels, "training": training}
+    (folder / "dataset.json").write_text(json.dumps(content))
     return folder
 
 
@@ -74,7 +80,7 @@ def _row(model: Model, name: str, image: Image) -> list[Row]:
     some, all_of = found[False][0], found[True][0]
     windows = some.windows
     if windows is None:
-        raise SystemExit(f"{name}: the network does not call air background, so every window was run")
+        raise SystemExit(f"{name}: every window was run: the plan is not of CT, or air is not background to its network")
     shape = " × ".join(map(str, some.mask.shape))
     differ = int((some.mask != all_of.mask).sum())
     return [

@@ -80,7 +80,9 @@ def _row(model: Model, name: str, image: Image) -> list[Row]:
     some, all_of = found[False][0], found[True][0]
     windows = some.windows
     if windows is None:
-        raise SystemExit(f"{name}: every window was run: the plan is not of CT, or air is not background to its network")
+        raise SystemExit(
+            f"{name}: every window was run: the plan is not of CT, or air is not background to its network"
+        )
     shape = " × ".join(map(str, some.mask.shape))
     differ = int((some.mask != all_of.mask).sum())
     return [

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -180,7 +181,10 @@ def test_what_is_wrong_with_one_study_stands_among_the_results(processes):
 
 @pytest.mark.parametrize("processes", [0, 2])
 def test_a_fault_of_the_program_is_raised_with_its_place(processes):
-    with over_studies(faulty, seconds=0, processes=processes) as each, pytest.raises(KeyError, match="0") as caught:
+    with (
+        over_studies(faulty, seconds=0, processes=processes) as each,
+        pytest.raises(KeyError, match=r"[0-2]") as caught,
+    ):
         list(each(range(3)))
     if processes:
         assert "in faulty" in caught.value.__notes__[0]
@@ -207,17 +211,9 @@ def test_a_stop_ends_the_processes_at_once(tmp_path):
     with StudyPool(partial(slow, str(tmp_path)), processes=2, cancel=cancel) as pool:
         results = pool.map(range(5))
         begun = time.monotonic()
-
-        def asked(*_):
-            cancel.cancel()
-
-        before = signal.signal(signal.SIGALRM, asked)
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        try:
-            with pytest.raises(Cancelled, match="stopped at your request"):
-                next(results)
-        finally:
-            signal.signal(signal.SIGALRM, before)
+        threading.Timer(0.1, cancel.cancel).start()
+        with pytest.raises(Cancelled, match="stopped at your request"):
+            next(results)
     assert time.monotonic() - begun < 30
     assert not any(alive(int(path.stem)) for path in tmp_path.glob("*.pid"))
 

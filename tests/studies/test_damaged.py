@@ -25,9 +25,11 @@ from osler.studies.discovery import find_studies
 from osler.studies.files import walk
 from osler.studies.formats import (
     _bytes,
+    dicom,
     dicom_rtstruct,
     dicom_seg,
     dicom_waveform,
+    raster,
     read_frames,
     read_image,
     read_labels,
@@ -36,6 +38,8 @@ from osler.studies.formats import (
     write_image,
 )
 from osler.studies.formats._dicom_bounds import BoundedReader
+from osler.studies.formats._dicom_geometry import Slice
+from osler.studies.formats._dicom_stacks import stacks_of
 from osler.studies.formats.dicom_index import index_folder
 from osler.studies.formats.nifti import read_grid
 from osler.studies.formats.npz import shape_of
@@ -367,13 +371,19 @@ def test_a_segmentation_whose_pixels_have_no_size_has_no_grid(tmp_path: Path) ->
             read(path)
 
 
-def test_a_recording_whose_patient_cannot_be_read_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("read", "what"),
+    [(dicom_waveform.read_identifiers, "a DICOM waveform"), (dicom.read_identifiers, "a DICOM file")],
+)
+def test_a_file_whose_patient_cannot_be_read_is_named(
+    read: Callable[[Path], object], what: str, tmp_path: Path
+) -> None:
     path = save(make_slice(np.zeros((4, 5), np.int16), PatientID="p"), tmp_path / "a.dcm")
     data = path.read_bytes()
     assert data.count(b"\x10\0\x20\0LO") == 1
     path.write_bytes(data.replace(b"\x10\0\x20\0LO", b"\x10\0\x20\0UH"))
-    with pytest.raises(Unreadable, match=r"a\.dcm cannot be read as a DICOM waveform: Unknown Value Representation"):
-        dicom_waveform.read_identifiers(path)
+    with pytest.raises(Unreadable, match=rf"a\.dcm cannot be read as {what}: Unknown Value Representation"):
+        read(path)
 
 
 @pytest.mark.parametrize("attributes", [{"Rows": 60_000, "Columns": 60_000}, {"NumberOfFrames": 10**9}])
@@ -396,6 +406,19 @@ def test_values_that_are_not_finite_never_leave_the_reader(keyword: str, value: 
     _write_value(tmp_path / "a.dcm", keyword, value)
     image = read_image(tmp_path / "a.dcm")
     assert np.isfinite([*image.affine.ravel(), *(image.window or ())]).all()
+
+
+def test_slices_whose_spacing_is_no_number_end_in_stacks(tmp_path: Path) -> None:
+    one = Slice(tmp_path / "a", 0, (4, 5), np.zeros(3), np.eye(3)[:2], (np.inf, np.nan), 1.0, 1.0, 0.0, "1.2")
+    assert sum(len(stack.slices) for stack in stacks_of([one, one])) == 2
+
+
+def test_pages_of_several_sizes_are_no_frames_and_named(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for side in (8, 9):
+            file.write(np.zeros((side, 8), np.uint8))
+    with pytest.raises(Unsuitable, match=r"a\.tif has pages of several sizes"):
+        raster.read_frames(tmp_path / "a.tif")
 
 
 def test_a_value_that_is_no_number_is_named_with_its_file(tmp_path: Path) -> None:

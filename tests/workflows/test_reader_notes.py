@@ -33,7 +33,7 @@ def tilted(folder: Path, millimetres: float, patient: str) -> Path:
 def classes(tmp_path_factory):
     root = tmp_path_factory.mktemp("tilted") / "d"
     for n, way in enumerate((0.3, 0.4, 0.0, 0.0)):
-        tilted(root / f"{'ab'[n % 2]}/p{n}", way, f"p{n}")
+        tilted(root / f"{'ab'[n % 2]}/p{n}", way, f"patient {n}")
     return root
 
 

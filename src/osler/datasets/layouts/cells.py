@@ -8,7 +8,7 @@ is one structure of a DICOM SEG or RTSTRUCT, by its number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os.path import relpath
+from os.path import exists, join, relpath
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
@@ -83,8 +83,9 @@ def missing_of(cell: str, folder: Path) -> str:
 
 
 def _existing(written: str, folder: Path) -> Path | None:
-    candidates = (folder / written, folder / written.replace("\\", "/"))
-    try:
-        return next((path for path in candidates if written and path.exists()), None)
-    except OSError:  # a name that is too long for the system
-        return None
+    """The file of that name; None also where no system could have it. Tables have hundreds of thousands of rows."""
+    for name in dict.fromkeys((written, written.replace("\\", "/"))):
+        path = join(folder, name)
+        if name and exists(path):
+            return Path(path)
+    return None

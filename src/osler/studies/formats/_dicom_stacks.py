@@ -96,11 +96,15 @@ def _by_grid(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
     """Groups of one orientation and pixel spacing, each around its first slice."""
-    features = np.array([[*one.directions.ravel(), *np.log(one.spacing)] for one in slices])
+    with np.errstate(divide="ignore", invalid="ignore"):  # damaged headers hold any number
+        features = np.array([[*one.directions.ravel(), *np.log(one.spacing)] for one in slices])
     left = np.arange(len(slices))
     groups = []
     while len(left):
-        near = np.abs(features[left] - features[left[0]]).max(axis=1) <= _TOLERANCE
+        first = features[left[0]]
+        with np.errstate(invalid="ignore"):
+            near = ((np.abs(features[left] - first) <= _TOLERANCE) | (features[left] == first)).all(axis=1)
+        near[0] = True  # also where a number is none
         groups.append([slices[number] for number in left[near]])
         left = left[~near]
     return groups

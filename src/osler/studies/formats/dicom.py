@@ -136,20 +136,21 @@ def read_identifiers(path: str | Path) -> Identifiers:
     """Who a DICOM file or series is of. The result's repr shows nothing.
 
     Raises:
-        Unreadable: when it is not DICOM.
+        Unreadable: when it is not DICOM, or damaged.
     """
     path = Path(path)
     file = next((one for one in sorted(path.iterdir()) if is_dicom(one)), path) if path.is_dir() else path
     read_header(file)  # says what is wrong with a file that is no DICOM object
     data = read_dataset(file, pixels=False)
-    return Identifiers(
-        patient_id=str(data.get("PatientID", "") or ""),
-        patient_name=str(data.get("PatientName", "") or ""),
-        birth_date=str(data.get("PatientBirthDate", "") or ""),
-        accession_number=str(data.get("AccessionNumber", "") or ""),
-        study_uid=str(data.get("StudyInstanceUID", "") or ""),
-        study_date=str(data.get("StudyDate", "") or ""),
-    )
+    with reading(file, "a DICOM file"):  # values are parsed when they are asked for
+        return Identifiers(
+            patient_id=str(data.get("PatientID", "") or ""),
+            patient_name=str(data.get("PatientName", "") or ""),
+            birth_date=str(data.get("PatientBirthDate", "") or ""),
+            accession_number=str(data.get("AccessionNumber", "") or ""),
+            study_uid=str(data.get("StudyInstanceUID", "") or ""),
+            study_date=str(data.get("StudyDate", "") or ""),
+        )
 
 
 def choose(found: DicomIndex, path: Path, key: str | None = None) -> DicomImage:

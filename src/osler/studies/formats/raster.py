@@ -61,9 +61,13 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None, step: in
     """Read the pages of a TIFF or of an animated PNG; when one is in colour, all are. Errors as ``read``."""
     with reading(path, "a picture"):
         pages = _pages(path, start, stop, step)
-        if not all(is_grey(rows) for rows in pages):
-            return Frames(tuple(_to_image(_coloured(rows), path, keep_colour=True) for rows in pages))
-        return Frames(tuple(_to_image(rows, path) for rows in pages))
+        grey = all(is_grey(rows) for rows in pages)
+        images = [
+            _to_image(rows, path) if grey else _to_image(_coloured(rows), path, keep_colour=True) for rows in pages
+        ]
+        if len({image.shape for image in images}) > 1:
+            raise Unsuitable(f"{path} has pages of several sizes", remedy="read them one by one with index=N")
+        return Frames(tuple(images))
 
 
 def read_labels(path: Path, *, key: str | None = None, index: int | None = None) -> Image:

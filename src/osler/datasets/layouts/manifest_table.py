@@ -26,6 +26,7 @@ from osler.errors import DatasetError, NoLabels, TooFew
 __all__ = ["column_key", "read_table"]
 
 _KNOWN = {"case", "mask", "label", "grade", "value", "target", "patient", "site", "split", "image", "signal"}
+_BEGINNING = 1_000  # rows
 _PREFIXES = ("label_", "image_", "mask_")
 # Which tasks a column can answer, the first by default, in the order in which columns are preferred.
 _ANSWERS: tuple[tuple[str, tuple[TaskName, ...]], ...] = (
@@ -64,6 +65,7 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
     some = written is not None and written.patients == "some" and "patient" in table.columns
     patients = some or _complete(table, "patient")
     splits = _complete(table, "split")
+    _check_beginning(table, list(channels.values()), column)
     images = [{c: _image(table, row, name) for c, name in channels.items()} for row in table.rows]
     try:
         labels = _labels(table, column, task, written)
@@ -99,6 +101,15 @@ def read_table(table: Table, task: TaskName | None, layout: str) -> Manifest:
         notes=(OVERLAP_NOTE,) if column == "mask_" and len(labels.labels) > 1 else (),
         flaws=flaws_of(table, names, list(channels.values()), column, labels),
     )
+
+
+def _check_beginning(table: Table, channels: list[str], column: str) -> None:
+    """A long table of which nothing exists at first is of other files: its other rows would be listed for nothing."""
+    rows = table.rows[:_BEGINNING]
+    if len(rows) == _BEGINNING and not any(_found(table, row, channels[0]) for row in rows):
+        lack = first_lack(table, channels, column)
+        if lack is not None:
+            raise lack
 
 
 def _channels(table: Table) -> dict[str, str]:

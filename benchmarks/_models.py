@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 
 from _runs import DATA, WORK, osler
 from _table import QUICK
+
+if TYPE_CHECKING:
+    from osler.datasets.plan import Plan
 
 __all__ = [
     "five_level_unet",
@@ -21,6 +25,7 @@ __all__ = [
     "phantom_ct",
     "resnet18",
     "scan_of_64",
+    "untrained",
 ]
 
 _SIZE = (96, 96, 64) if QUICK else (256, 256, 128)
@@ -136,8 +141,6 @@ def scan_of_64() -> Path:
 
 def resnet18(classes: int = 2) -> Path:
     """A residual network for pictures of 224×224: eight blocks after a stem, 64 to 512 filters, weights at random."""
-    import torch
-
     from osler.datasets.labels import Label, LabelSet
     from osler.datasets.plan import (
         AugmentationPlan,
@@ -148,15 +151,10 @@ def resnet18(classes: int = 2) -> Path:
         OptimiserPlan,
         Plan,
     )
-    from osler.learning.export import export_member
-    from osler.learning.networks import build_network
-    from osler.models.folder import DataSummary, ModelInfo, seal
 
     folder = WORK / "resnet18"
     if (folder / "model.json").exists():
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     plan = Plan(
         task="classify",
         dimensions=2,
@@ -178,6 +176,19 @@ def resnet18(classes: int = 2) -> Path:
         augmentation=AugmentationPlan(flips=(False, False)),
         steps=1,
     )
+    return untrained(folder, plan)
+
+
+def untrained(folder: Path, plan: Plan) -> Path:
+    """A model folder as training writes it, with weights drawn at random: for time and memory, not for scores."""
+    import torch
+
+    from osler.learning.export import export_member
+    from osler.learning.networks import build_network
+    from osler.models.folder import DataSummary, ModelInfo, seal
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     torch.manual_seed(0)
     member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
     (folder / "plan.json").write_text(plan.model_dump_json(indent=1))

@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from _models import untrained
 from _runs import PEERS, ROOT, WORK, Run, osler, run
 from _table import Row, write_table
 
@@ -47,8 +48,6 @@ def model_of(classes: int) -> Path:
     folder = WORK / f"volume-model-{classes}"
     if (folder / "model.json").exists():
         return folder
-    import torch
-
     from osler.datasets.labels import Label, LabelSet
     from osler.datasets.plan import (
         AugmentationPlan,
@@ -59,11 +58,7 @@ def model_of(classes: int) -> Path:
         OptimiserPlan,
         Plan,
     )
-    from osler.learning.export import export_member
-    from osler.learning.networks import build_network
-    from osler.models.folder import DataSummary, ModelInfo, seal
 
-    folder.mkdir(parents=True)
     plan = Plan(
         task="segment",
         dimensions=3,
@@ -82,19 +77,7 @@ def model_of(classes: int) -> Path:
         augmentation=AugmentationPlan(flips=(False, False, False)),
         steps=1,
     )
-    torch.manual_seed(0)
-    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
-    (folder / "plan.json").write_text(plan.model_dump_json(indent=1))
-    info = ModelInfo(
-        osler_version="0",
-        name=folder.name,
-        created="2026-11-21",
-        intended_use="benchmark of time and memory",
-        members=(member,),
-        data=DataSummary(name="none"),
-    )
-    seal(folder, info)
-    return folder
+    return untrained(folder, plan)
 
 
 def _dice(one: Path, other: Path, classes: int) -> float:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from osler.datasets.dataset import Dataset
-from osler.datasets.identity import content_digest
+from osler.datasets.identity import known_digest
 from osler.datasets.manifest import Record
 from osler.datasets.plan import Plan
 from osler.datasets.splits import assign_splits
 from osler.datasets.together import kept_together
-from osler.errors import ModelError, PathNotFound, StudyError, TooFew
+from osler.errors import ModelError, TooFew
 from osler.models.folder import DataSummary, Model
 from osler.progress import CancelToken, Progress
 from osler.workflows.matching import match_labels
@@ -97,7 +97,7 @@ def _found(
     progress.start(_STAGE, len(records), "cases")
     for record in records:
         cancel.raise_if_cancelled()
-        digest = _digest(dataset, record, summary.salt)
+        digest = known_digest(dataset, record, summary.salt)
         if digest in calibrated:
             if digest not in judged or (record.split == "validation" != judged[digest].split):
                 judged[digest] = record
@@ -106,14 +106,6 @@ def _found(
         progress.advance(_STAGE)
     progress.finish(_STAGE)
     return training, list(judged.values())
-
-
-def _digest(dataset: Dataset, record: Record, salt: str) -> str:
-    """ "" of a case that cannot be read: the model has not seen it."""
-    try:
-        return content_digest(dataset, record, salt)
-    except (StudyError, PathNotFound):
-        return ""
 
 
 def _check_labels(dataset: Dataset, plan: Plan) -> None:

@@ -27,8 +27,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/osler demo --output demo
 
+# A worker that dies ends the run: restarted with --dist loadfile, pytest-xdist waits for ever.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" --cov=osler --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 --timeout 600 -m "not slow" --cov=osler --cov-report=term:skip-covered
 
 test-slow: install
 	$(BIN)/pytest -m slow

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import signal
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from osler.cli.terminal import BarProgress, LineProgress, interruptible
-from osler.progress import CancelToken, Silent
+from osler.cli.terminal import BarProgress, LineProgress
 from osler.workflows.durations import format_duration
 
 
@@ -73,16 +71,22 @@ def test_bars_may_be_moved_from_several_threads() -> None:
 
 
 def test_the_first_ctrl_c_asks_and_the_second_stops() -> None:
-    cancel = CancelToken()
-    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a test before this one left may be another
-    try:
-        with pytest.raises(KeyboardInterrupt), interruptible(cancel, Silent()):  # noqa: PT012
-            signal.raise_signal(signal.SIGINT)
-            assert cancel.cancelled
-            signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, found)
+    program = (
+        "import signal\n"
+        "from osler.cli.terminal import interruptible\n"
+        "from osler.progress import CancelToken, Silent\n"
+        "cancel, before = CancelToken(), signal.getsignal(signal.SIGINT)\n"
+        "try:\n"
+        "    with interruptible(cancel, Silent()):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        print('asked', cancel.cancelled)\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        print('not reached')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped', signal.getsignal(signal.SIGINT) is before)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.stdout.splitlines() == ["asked True", "stopped True"], ended.stderr
 
 
 def test_a_second_ctrl_c_ends_the_process_with_130() -> None:

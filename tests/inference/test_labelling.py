@@ -12,11 +12,12 @@ from osler.datasets.labels import Label, LabelSet
 from osler.datasets.plan import GridPlan
 from osler.datasets.preparation import restore_labels, trace_of
 from osler.datasets.slabs import slab_axis
+from osler.inference.bands import Block
 from osler.inference.labelled import as_labelled
 from osler.inference.labelling import Head, Labeller
 from osler.inference.probabilities import softmax
-from osler.inference.slabs import Slab
 from osler.studies.image import Image
+from study_blocks import blocks
 
 OUTPUTS, FEATURES, TEMPERATURE = 6, 7, 1.3
 LABELS = LabelSet(kind="mask", labels=tuple(Label(name=f"organ {n}", value=n) for n in range(1, OUTPUTS)))
@@ -62,9 +63,8 @@ def labelled(trace, features, head, step, executor=None):
     streamed = np.flip(features, axis + 1) if trace.flips[axis] else features
     labeller = Labeller(trace, head, OUTPUTS, executor)
     mask = np.full(trace.source_shape, 255, np.uint8)
-    for start in range(0, streamed.shape[axis + 1], step):
-        stop = min(start + step, streamed.shape[axis + 1])
-        for first, planes in labeller.add(Slab(start, np.take(streamed, range(start, stop), axis=axis + 1))):
+    for block in blocks(streamed, axis, step):
+        for first, planes in labeller.add(block):
             mask[..., first : first + planes.shape[2]] = planes
     return mask, labeller
 
@@ -124,7 +124,7 @@ def test_a_class_that_wins_no_working_voxel_can_win_between_them():
     shares[0, 1], shares[1, 0] = 0.01, 0.01
     labels = LabelSet(kind="mask", labels=LABELS.labels[:2])
     labeller = Labeller(trace, Head(None, None), 3)
-    ((_, mask),) = labeller.add(Slab(0, np.log(shares)))
+    ((_, mask),) = labeller.add(Block((0, 0, 0), np.log(shares)))
     expected = restore_labels(shares / shares.sum(axis=0), trace, labels)
     np.testing.assert_array_equal(mask, expected)
     assert 2 in mask
@@ -139,6 +139,6 @@ def test_a_class_whose_logit_wins_no_working_voxel_can_win_between_them():
     logits = np.zeros((3, *trace.working_shape), np.float32)
     logits[0, 0], logits[1, 1], logits[2] = 10, 10, 9
     labels = LabelSet(kind="mask", labels=LABELS.labels[:2])
-    ((_, mask),) = Labeller(trace, Head(None, None), 3).add(Slab(0, logits))
+    ((_, mask),) = Labeller(trace, Head(None, None), 3).add(Block((0, 0, 0), logits))
     np.testing.assert_array_equal(mask, restore_labels(softmax(logits), trace, labels))
     assert 2 in mask

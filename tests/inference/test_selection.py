@@ -12,13 +12,15 @@ from osler.datasets.labels import Label, LabelSet
 from osler.datasets.plan import GridPlan, NormalisationPlan
 from osler.datasets.preparation import prepare, restore_labels, trace_of
 from osler.inference.labelling import Head, Labeller
+from osler.inference.layout import Layer
 from osler.inference.predictor import Predictor
 from osler.inference.probabilities import softmax
 from osler.inference.selection import Body, Bound, Windows, air_rule, dilated, working_spacing
-from osler.inference.slabs import Layer, Slab, blend
+from osler.inference.slabs import blend
 from osler.inference.windows import window_starts
 from osler.studies.image import Image
 from osler.studies.phantoms.chest_ct import make
+from study_blocks import blocks
 from tiny_models import make_model, make_plan, thresholds
 
 PATCH = (16, 12, 20)
@@ -48,11 +50,12 @@ def every_other(layer):
 def joined(array, axis, backwards, select):
     """(F, *shape) and unseen (*shape), planes as the source counts them."""
     settings = {"select": select, "channels": 5} if select else {}
-    values, unseen = [], []
-    for slab in blend(Study(array, axis, backwards), PATCH, network, **settings):
-        values.append(slab.values.copy())
-        unseen.append(np.zeros(slab.values.shape[1:], bool) if slab.unseen is None else slab.unseen.copy())
-    return np.concatenate(values, axis + 1), np.concatenate(unseen, axis)
+    values, unseen = np.full((5, *array.shape[1:]), np.nan, np.float32), np.zeros(array.shape[1:], bool)
+    for block in blend(Study(array, axis, backwards), PATCH, network, **settings):
+        values[(slice(None), *block.place)] = block.values
+        if block.unseen is not None:
+            unseen[block.place] = block.unseen
+    return values, unseen
 
 
 @pytest.mark.parametrize("shape", [(40, 30, 50), (16, 12, 20), (7, 30, 15), (33, 12, 61), (41, 5, 1)])
@@ -120,10 +123,8 @@ def _labelled(trace, logits, unseen, step):
     if trace.flips[axis]:
         logits, unseen = np.flip(logits, axis + 1), np.flip(unseen, axis)
     mask = np.full(trace.source_shape, 255, np.uint8)
-    for start in range(0, logits.shape[axis + 1], step):
-        planes = range(start, min(start + step, logits.shape[axis + 1]))
-        slab = Slab(start, np.take(logits, planes, axis=axis + 1), np.take(unseen, planes, axis=axis))
-        for first, done in labeller.add(slab):
+    for block in blocks(logits, axis, step, unseen):
+        for first, done in labeller.add(block):
             mask[..., first : first + done.shape[2]] = done
     return mask, labeller.tally
 

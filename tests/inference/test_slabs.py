@@ -32,12 +32,12 @@ def network(windows):
 
 
 def joined(array, axis, backwards, **options):
-    values, planes = [], 0
-    for slab in blend(Study(array, axis, backwards), PATCH, network, **options):
-        assert slab.start == planes
-        planes += slab.values.shape[axis + 1]
-        values.append(slab.values.copy())
-    whole = np.concatenate(values, axis=axis + 1)
+    whole, seen = None, np.zeros(array.shape[1:], int)
+    for block in blend(Study(array, axis, backwards), PATCH, network, **options):
+        whole = np.full((len(block.values), *array.shape[1:]), np.nan, np.float32) if whole is None else whole
+        whole[(slice(None), *block.place)] = block.values
+        seen[block.place] += 1
+    assert (seen == 1).all()
     return np.flip(whole, axis + 1) if backwards else whole
 
 
@@ -68,7 +68,22 @@ def test_weights_about_a_voxel_off_the_middle_go_the_right_way_round(axis, backw
 def test_a_slab_leaves_as_soon_as_no_window_touches_it():
     study = Study(np.zeros((2, 16, 12, 200), np.float32), 2, False)
     read = []
-    for slab in blend(study, PATCH, network):
-        read.append(study._last + PATCH[2] - slab.start)  # planes that were read beyond the slab's first
+    for block in blend(study, PATCH, network):
+        read.append(study._last + PATCH[2] - block.origin[2])  # planes that were read beyond the slab's first
     assert len(read) > 10
     assert max(read) <= 2 * PATCH[2]
+
+
+def test_rows_leave_as_soon_as_no_window_touches_them():
+    study = Study(np.zeros((2, 160, 12, 40), np.float32), 2, False)
+    rows, asked = [], []
+
+    def run(windows):
+        asked.append(len(rows))
+        return network(windows)
+
+    for block in blend(study, PATCH, run):
+        rows.append((block.place[0].start, block.place[0].stop))
+    assert asked[:19] == list(range(19))  # one window per row: the rows before it have left when it is run
+    assert all(stop - start <= PATCH[0] for start, stop in rows)
+    assert rows[18][1] == 160

@@ -94,12 +94,10 @@ class CoarsePass:
         foreground = np.zeros(source.shape, np.float16)
         settings = {"overlap": self.plan.overlap, "weights": self.plan.window_weights, "batch": _WINDOWS_AT_ONCE}
         with source:
-            for slab in blend(source, self.plan.patch, self._run, **settings):  # type: ignore[arg-type]
-                if not np.isfinite(slab.values).all():
+            for block in blend(source, self.plan.patch, self._run, **settings):  # type: ignore[arg-type]
+                if not np.isfinite(block.values).all():
                     raise Unsuitable("the coarse network's answer is not finite", remedy="use --every-window")
-                here = [slice(None)] * 3
-                here[source.axis] = slice(slab.start, slab.start + slab.values.shape[source.axis + 1])
-                foreground[tuple(here)] = 1 - softmax(slab.values)[0]
+                foreground[block.place] = 1 - softmax(block.values)[0]
         return CoarseMap(source.trace, foreground)
 
     def _run(self, windows: Array) -> Array:

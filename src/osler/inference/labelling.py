@@ -1,4 +1,4 @@
-"""From blended slabs on the working grid to labels on the source grid, a few planes and one small tile at a time.
+"""From blended blocks on the working grid to labels on the source grid, a few planes and one small tile at a time.
 
 A voxel of the source gets the class whose probability (or logit, where the plan's grid says so), interpolated from the
 working grid, is highest: the same labels as interpolating every class over the whole study and taking the largest. Most
@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from osler.datasets.preparation import Trace
 from osler.datasets.slabs import slab_axis
+from osler.inference.bands import Block
+from osler.inference.layout import row_axis
 from osler.inference.probabilities import softmax
-from osler.inference.slabs import Slab
 from osler.studies.geometry import Array
 from osler.studies.resample import AxisMap, axis_map
 
@@ -86,7 +88,7 @@ class _Range:
 
 
 class Labeller:
-    """The story: made for a study, ``add`` for each slab in order, each giving the planes that became final.
+    """The story: made for a study, ``add`` for each block in order, each giving the planes that became final.
 
     Args:
         trace: of a study that was prepared in slabs.
@@ -97,6 +99,7 @@ class Labeller:
 
     def __init__(self, trace: Trace, head: Head, outputs: int, executor: Executor | None = None) -> None:
         self.axis = slab_axis(trace)
+        self._row = row_axis(self.axis, trace.working_shape)
         self._trace, self._head = trace, head
         self._each: Callable[..., Iterator[_Found]] = map if executor is None else executor.map
         ways = trace.interpolation
@@ -104,76 +107,65 @@ class Labeller:
         self._maps = [axis_map(before, size, order=order, antialias=ways.antialias) for before, size, order in sizes]
         self._of_logits = ways.of == "logits"
         self.tally = Tally(outputs, trace.kept_shape)
-        self._tiles = [_tiles(m, 0, m.size) if n != self.axis else [] for n, m in enumerate(self._maps)]
-        self._tail: Array | None = None  # (F, *working) of the planes before the slab that are still needed
-        self._unseen: Array | None = None  # (1, *working) of the same planes
-        self._first = 0  # working plane that they begin with
-        self._done = 0  # source planes that are final
+        (across,) = {0, 1, 2} - {self.axis, self._row}
+        self._across = _tiles(self._maps[across], 0, self._maps[across].size)
+        self._labels = np.zeros(0, np.uint8)  # of the planes that are being labelled
+        self._before: list[Block] = []  # of the layers before, what is still needed
+        self._after: list[Block] = []  # of this layer, what the next one needs
+        self._rows: list[Block] = []  # of this layer, what the next rows need
+        self._done = self._ready = 0  # source planes that are final, and those that are once the layer is
+        self._rows_done = 0  # source rows that are final in this layer
 
-    def add(self, slab: Slab) -> Iterator[tuple[int, Array]]:
-        """First plane and (I, J, planes) uint8 or uint16 class indices of the source planes that became final, oriented
-        as the source."""
-        available = slab.start + slab.values.shape[self.axis + 1]
-        along = self._maps[self.axis]
-        ready = self._done
-        while ready < along.size and along.needs(ready, ready + 1)[1] <= available:
-            ready += 1
-        if ready > self._done:
-            for tile in _tiles(along, self._done, ready):
-                yield tile.source.start, self._planes(slab, tile)
-        self._done = ready
-        needed = available if ready == along.size else min(along.needs(ready, ready + 1)[0], _own(along, ready))
-        everywhere = [slice(0, size) for size in self._trace.working_shape]
-        everywhere[self.axis] = slice(min(needed, available), available)
-        unseen = self._unseen_of(slab, everywhere)
-        self._tail = self._values(slab, everywhere).copy()
-        self._unseen = None if unseen is None else unseen[None].copy()
-        self._first = everywhere[self.axis].start
+    def add(self, block: Block) -> Iterator[tuple[int, Array]]:
+        """Add the next block: rows that follow those of the last one, or the first ones of the planes that follow.
 
-    def _values(self, slab: Slab, place: Sequence[slice]) -> Array:
-        """(F, \\*place) of working voxels that lie in the slab or among the planes kept of those before it."""
-        return self._joined(slab.values, self._tail, slab.start, place)
+        Yields:
+            First plane and (I, J, planes) uint8 or uint16 class indices of the source planes that became final,
+            oriented as the source; nothing unless the block is the last of its planes.
+        """
+        axis, row = self.axis, self._row
+        along, rows = self._maps[axis], self._maps[row]
+        planes, here = block.place[axis], block.place[row]
+        if here.start == 0:
+            self._ready, self._rows_done = _ready(along, self._done, planes.stop), 0
+            self._labels = self._empty(self._ready - self._done)
+        ready = _ready(rows, self._rows_done, here.stop)
+        pieces = [*self._before, *self._rows, block]
+        self._label(pieces, _tiles(along, self._done, self._ready), _tiles(rows, self._rows_done, ready))
+        self._rows_done = ready
+        kept = slice(_needed(along, self._ready, planes.stop), planes.stop)
+        self._after.append(_gathered(pieces, self._whole({axis: kept, row: here})))
+        tail = slice(_needed(rows, ready, here.stop), here.stop)
+        self._rows = [_gathered([*self._rows, block], self._whole({axis: planes, row: tail}))]
+        if here.stop == self._trace.working_shape[row]:
+            self._before, self._after, self._rows = self._after, [], []
+            if self._ready > self._done:
+                yield self._done, self._as_source(self._labels)
+            self._done = self._ready
 
-    def _unseen_of(self, slab: Slab, place: Sequence[slice]) -> Array | None:
-        """(\\*place) bool: voxels that are background without having been looked at; None where all were."""
-        if slab.unseen is None:
-            return None
-        return np.asarray(self._joined(slab.unseen[None], self._unseen, slab.start, place)[0])
-
-    def _joined(self, new: Array, tail: Array | None, begin: int, place: Sequence[slice]) -> Array:
-        """(F, \\*place) of ``new``, whose first plane is ``begin``, and of the planes kept of those before it."""
-        cut, start, stop = list(place), place[self.axis].start, place[self.axis].stop
-        cut[self.axis] = slice(max(start - begin, 0), max(stop - begin, 0))
-        here = new[(slice(None), *cut)]
-        if start >= begin or tail is None:
-            return here
-        cut[self.axis] = slice(start - self._first, min(stop, begin) - self._first)
-        return np.concatenate([tail[(slice(None), *cut)], here], axis=self.axis + 1)
-
-    def _planes(self, slab: Slab, along: _Range) -> Array:
-        """(I, J, planes) oriented as the source."""
+    def _empty(self, planes: int) -> Array:
         shape = list(self._trace.kept_shape)
-        shape[self.axis] = along.source.stop - along.source.start
-        labels = np.zeros(shape, np.uint8 if len(self.tally.won) <= 256 else np.uint16)
-        first, second = (tiles for n, tiles in enumerate(self._tiles) if n != self.axis)
-        places = [(one, other) for one in first for other in second]
-        if len(places) > 1:
-            for done in self._each(lambda place: self._tile(slab, labels, self._ranges(place, along)), places):
-                self._count(done)
-        else:
-            self._count(self._tile(slab, labels, self._ranges(places[0], along)))
-        return self._as_source(labels)
+        shape[self.axis] = planes
+        return np.zeros(shape, np.uint8 if len(self.tally.won) <= 256 else np.uint16)
 
-    def _ranges(self, place: tuple[_Range, _Range], along: _Range) -> tuple[_Range, ...]:
-        rest = iter(place)
-        return tuple(along if n == self.axis else next(rest) for n in range(3))
+    def _whole(self, but: dict[int, slice]) -> tuple[slice, ...]:
+        return tuple(but.get(n, slice(0, size)) for n, size in enumerate(self._trace.working_shape))
 
-    def _tile(self, slab: Slab, labels: Array, ranges: tuple[_Range, ...]) -> _Found:
-        """Label one tile of ``labels``; what is to be counted of it."""
-        unseen = self._unseen_of(slab, [r.working for r in ranges])
+    def _label(self, pieces: Sequence[Block], along: Sequence[_Range], rows: Sequence[_Range]) -> None:
+        """Label what these planes and rows of the source share."""
+        tiles = [self._ranges(*place) for place in product(along, rows, self._across)]
+        for done in (self._each if len(tiles) > 1 else map)(lambda ranges: self._tile(pieces, ranges), tiles):
+            self._count(done)
+
+    def _ranges(self, plane: _Range, row: _Range, across: _Range) -> tuple[_Range, ...]:
+        return tuple({self.axis: plane, self._row: row}.get(n, across) for n in range(3))
+
+    def _tile(self, pieces: Sequence[Block], ranges: tuple[_Range, ...]) -> _Found:
+        """Label one tile; what is to be counted of it."""
+        block = _gathered(pieces, tuple(r.working for r in ranges))
+        values, unseen = block.values, block.unseen
         if unseen is not None and unseen.all():
             return _Found(ranges, 0, (), None, None)  # labels begin as background
-        values = self._values(slab, [r.working for r in ranges])
         logits = self._head.logits(np.ascontiguousarray(values).reshape(len(values), -1))
         if unseen is not None and unseen.any():
             background = np.full((len(logits), 1), _NEVER)
@@ -181,11 +173,10 @@ class Labeller:
             logits = np.where(unseen.reshape(-1), background, logits)
         winner = logits.argmax(axis=0)
         present = np.flatnonzero(np.bincount(winner, minlength=len(logits)))
-        target = tuple(
-            slice(0, r.source.stop - r.source.start) if n == self.axis else r.source for n, r in enumerate(ranges)
-        )
+        first = [self._done if n == self.axis else 0 for n in range(3)]
+        target = tuple(slice(r.source.start - f, r.source.stop - f) for r, f in zip(ranges, first, strict=True))
         if len(present) == 1:
-            labels[target] = present[0]
+            self._labels[target] = present[0]
             own = None if present[0] == 0 else _certainty(_own_part(logits, values.shape[1:], ranges))
             return _Found(ranges, int(present[0]), (), None if own is None else (winner[: own.size], own), None)
         probabilities = softmax(logits)
@@ -196,7 +187,7 @@ class Labeller:
             scores = logits - logits.max(axis=0) if self._of_logits else probabilities
             candidates = (_by_score if self._of_logits else _by_share)(scores, present)
             tile = _largest(scores.reshape(-1, *values.shape[1:]), candidates, ranges)
-        labels[target] = tile
+        self._labels[target] = tile
         own_winner = shaped[tuple(r.own for r in ranges)].ravel()
         own_share = _own_part(probabilities.max(axis=0)[None], values.shape[1:], ranges)[0]
         profiles = tuple(_profile(tile, n, len(logits)) for n in range(3))
@@ -242,6 +233,45 @@ class _Found:
     profiles: tuple[Array, ...]
     own: tuple[Array, Array] | None
     highest: Array | None
+
+
+def _ready(along: AxisMap, done: int, available: int) -> int:
+    """How many source indices are final when so many working ones are there; ``done`` are already."""
+    while done < along.size and max(along.needs(done, done + 1)[1], _own(along, done + 1)) <= available:
+        done += 1
+    return done
+
+
+def _needed(along: AxisMap, ready: int, available: int) -> int:
+    """The first working index that is needed when the source indices before ``ready`` are final."""
+    if ready == along.size:
+        return available
+    return min(along.needs(ready, ready + 1)[0], _own(along, ready), available)
+
+
+def _gathered(pieces: Sequence[Block], place: tuple[slice, ...]) -> Block:
+    """What lies at ``place`` of the study, copied.
+
+    Raises:
+        ValueError: when the pieces do not hold all of it.
+    """
+    origin, shape = tuple(p.start for p in place), tuple(p.stop - p.start for p in place)
+    values = np.empty((len(pieces[-1].values), *shape), np.float32)
+    unseen = None if pieces[-1].unseen is None else np.empty(shape, np.bool_)
+    found = 0
+    for piece in pieces:
+        shared = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(piece.place, place, strict=True)]
+        if any(s.start >= s.stop for s in shared):
+            continue
+        here = tuple(slice(s.start - o, s.stop - o) for s, o in zip(shared, piece.origin, strict=True))
+        there = tuple(slice(s.start - o, s.stop - o) for s, o in zip(shared, origin, strict=True))
+        values[(slice(None), *there)] = piece.values[(slice(None), *here)]
+        if unseen is not None and piece.unseen is not None:
+            unseen[there] = piece.unseen[here]
+        found += int(np.prod([s.stop - s.start for s in shared]))
+    if found != int(np.prod(shape)):
+        raise ValueError(f"{found} voxels of {place} are there")
+    return Block(origin, values, unseen)
 
 
 def _own(along: AxisMap, index: int) -> int:

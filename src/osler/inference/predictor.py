@@ -213,9 +213,9 @@ class Predictor:
             def reading(layers: Generator[Array, None, None]) -> Iterator[Array]:
                 return opened.enter_context(closing(ahead(_checked(layers, source))))
 
-            for slab in blend(source, patch, run, inputs=reading, executor=self._pool, **settings):
-                check_finite(slab.values)
-                for _, classes in labeller.add(slab):
+            for block in blend(source, patch, run, inputs=reading, executor=self._pool, **settings):
+                check_finite(block.values)
+                for _, classes in labeller.add(block):
                     yield classes
 
     def predict_many(self, studies: Sequence[Prepared]) -> list[Array]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from osler.datasets.plan import NormalisationPlan, Plan
 from osler.datasets.preparation import Trace
-from osler.inference.slabs import Layer
+from osler.inference.layout import Layer
 from osler.studies.geometry import Array, spacing_of
 
 __all__ = [

@@ -22,6 +22,8 @@ __all__ = ["Bands", "Block"]
 
 _CACHED = 1 << 16
 """Values of one channel that are weighted at once: what lies in a core's own cache between two passes over it."""
+_MOST_ROWS = 24
+"""Rows of a band: while it gives planes back it is there twice."""
 _SMALL = 1 << 19
 """Values of a window that are not worth handing to threads."""
 
@@ -57,7 +59,11 @@ class Bands:
     def __init__(self, channels: int, layout: Layout, executor: Executor | None, *, marking: bool = False) -> None:
         self._layout, self._channels, self._marking = layout, channels, marking
         edges = [*layout.rows, layout.padded[layout.row_axis]]
-        self._bands = [_Band(first, last) for first, last in pairwise(edges)]
+        self._bands = [
+            _Band(first, min(first + _MOST_ROWS, last))
+            for begin, last in pairwise(edges)
+            for first in range(begin, last, _MOST_ROWS)
+        ]
         self._each: Callable[..., Iterator[None]] = map if executor is None else executor.map
         self._start = self._following = self._finished = 0
         self._left_out: Sequence[tuple[int, ...]] = ()

@@ -69,7 +69,7 @@ class _Sums(Engine):
     def __init__(self, factor, room=100):
         self.factor, self.room = factor, room
 
-    def load(self, graph, *, precision="float32", threads=0, output="logits", many=False):
+    def load(self, graph, *, precision="float32", threads=0, output="logits", many=False, narrow=False):
         raise NotImplementedError
 
     def run(self, inputs):

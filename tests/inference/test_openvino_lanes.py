@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -66,3 +67,15 @@ def test_several_with_wrong_channels_are_refused_and_the_engine_goes_on(graph):
     with pytest.raises(ModelError, match="cannot take inputs"):
         engine.run({"image": np.zeros((4, 2, 16, 16, 16), np.float32)})
     assert engine.run({"image": np.zeros((4, 1, 16, 16, 16), np.float32)})["logits"].shape == (4, 3, 16, 16, 16)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_narrow_answers_are_the_wide_ones_rounded_once_more(graph, count):
+    image = np.random.default_rng(count).normal(size=(count, 1, 16, 16, 16)).astype(np.float32)
+    wide = _engine(graph, 2, precision="bf16").run({"image": image})["logits"]
+    narrow = _engine(graph, 2, precision="bf16", narrow=True).run({"image": image})["logits"]
+    assert wide.dtype == np.float32
+    assert narrow.dtype in (np.float32, ml_dtypes.bfloat16)  # float32 where the processor has no bfloat16
+    np.testing.assert_allclose(narrow.astype(np.float32), wide, rtol=2**-8, atol=1e-6)
+    exact = _engine(graph, 2, narrow=True).run({"image": image})["logits"]
+    assert exact.dtype == np.float32  # nothing is rounded that was computed in float32

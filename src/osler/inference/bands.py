@@ -84,7 +84,7 @@ class Bands:
 
             def add_channel(channel: Array, sums: Array, pieces: list[_Pair] = pieces) -> None:
                 for own, other in pieces:
-                    sums[other] += channel[own] * weights[own]
+                    sums[other] += channel[own].astype(np.float32, copy=False) * weights[own]
 
             each = map if values.size < _SMALL else self._each
             for _ in each(add_channel, values, blended):

@@ -79,7 +79,7 @@ class OncePerValue:
             found = self._run(windows)
             self._remember(values, found)
             return found
-        answers = np.empty((len(windows), *before.shape), np.float32)
+        answers = np.empty((len(windows), *before.shape), before.dtype)
         answers[known] = before
         rest = [n for n, one in enumerate(known) if not one]
         if rest:

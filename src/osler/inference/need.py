@@ -13,6 +13,7 @@ import numpy as np
 from osler.datasets.plan import Plan
 from osler.datasets.slabs import fits, slab_axis
 from osler.datasets.trace import Trace, trace_of
+from osler.inference.layout import row_axis
 from osler.inference.windows import window_starts
 from osler.studies.geometry import PICTURE_AFFINE, Array
 from osler.studies.image import Image
@@ -102,9 +103,22 @@ def _in_slabs(header: Header, trace: Trace, plan: Plan, padded: tuple[int, ...],
     mask = source_plane * planes
     prepared = plane * plan.inputs * _FLOAT * (high - low + _BLOCK)
     inputs = plane * plan.inputs * _FLOAT * length * 3  # a layer, the next one, and the two while they are joined
-    ring = plane * blended * _FLOAT * (length + _BLOCK)
+    bands = _bands(padded, plan, axis) * blended * _FLOAT
     labels = source_plane * _BLOCK * 3
-    return float(images + 2 * mask + prepared + inputs + ring + labels)
+    return float(images + 2 * mask + prepared + inputs + bands + labels)
+
+
+def _bands(padded: tuple[int, ...], plan: Plan, axis: int) -> float:
+    """Voxels that are blended at most at once: all planes of the rows that two rows of windows touch, of the others
+    those that the next layer adds to."""
+    row = row_axis(axis, padded)
+    across = np.prod([size for n, size in enumerate(padded) if n not in (axis, row)])
+    starts, length = window_starts(padded, plan.patch, plan.overlap), plan.patch[axis]
+    steps = np.diff(starts[axis])
+    kept = length - int(steps.min()) if len(steps) else length
+    most = max([plan.patch[row], *(plan.patch[row] + int(step) for step in np.diff(starts[row]))])
+    whole = min(padded[row], most)
+    return float(across * (whole * length + (padded[row] - whole) * kept))
 
 
 def _whole(header: Header, trace: Trace, plan: Plan, padded: tuple[int, ...]) -> float:

@@ -114,7 +114,9 @@ class Predictor:
                 precision = self.choice.precision
                 graph = self.model.graph(member, INT8_SUFFIX if precision == "int8" else engine.suffix)
                 whole = self.plan.task != "segment"
-                engine.load(graph, precision=precision, threads=self._threads, output=output, many=whole)
+                engine.load(
+                    graph, precision=precision, threads=self._threads, output=output, many=whole, narrow=not whole
+                )
                 self._engines.append(engine)
             self._selector.load()
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
@@ -361,23 +363,27 @@ class Predictor:
 
     def _logits_of(self, engine: Engine, windows: Array) -> Array:
         """(B, C, \\*patch) to (B, O, \\*patch); of tasks without masks (B, C, \\*S) to (B, O)."""
+        (values,) = engine.run({"image": windows}).values()
+        values = values.astype(np.float32, copy=False)
         if not self._heads:
-            return engine.run({"image": windows})["logits"]
+            return values
         weight, bias = self._heads[self._engines.index(engine)]
-        features = engine.run({"image": windows})["features"]
+        features = values
         logits = weight @ features.reshape(*features.shape[:2], -1) + bias[:, None]
         return logits.reshape(len(logits), len(weight), *features.shape[2:])
 
     def _run_windows(self, windows: Array) -> Array:
         """(B, C, \\*patch) to the mean logits of members and mirrored copies, or to the features of each member one
-        after the other; the mean over mirrored copies of either."""
+        after the other; the mean over mirrored copies of either. float32, or bfloat16 where nothing was added up."""
         found: list[Array] = []
+        one = len(self._engines) * len(self._flips) == 1
         for engine in self._engines:
             total: Array | None = None
             for flips in self._flips:
                 axes = tuple(axis + 2 for axis in flips)
                 (values,) = engine.run({"image": np.flip(windows, axes) if axes else windows}).values()
                 values = np.flip(values, axes) if axes else values
+                values = values if one else values.astype(np.float32, copy=False)
                 total = values if total is None else np.add(total, values, out=total)
             if total is not None:
                 found.append(total)

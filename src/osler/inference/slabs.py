@@ -42,7 +42,7 @@ def blend(
     Args:
         source: the study; it is read once from its first plane to its last.
         patch: shape of a window.
-        run: maps a batch (B, C, \\*patch) to (B, F, \\*patch) float32 that it does not use again.
+        run: maps a batch (B, C, \\*patch) to (B, F, \\*patch), float32 or bfloat16, that it does not use again.
         overlap: least fraction of a window that its neighbour covers too.
         batch: windows per call; the result does not depend on it.
         weights: how windows that overlap share a voxel.

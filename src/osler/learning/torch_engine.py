@@ -83,6 +83,7 @@ class TorchEngine(Engine):
         threads: int = 0,
         output: Output = "logits",
         many: bool = False,
+        narrow: bool = False,
     ) -> None:
         """Raises:
         ModelError: when the weights do not fit the model's plan, or the network has no such output.

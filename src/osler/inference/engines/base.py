@@ -30,7 +30,8 @@ _OUT_OF_MEMORY = (  # what OpenVINO, ONNX Runtime, CUDA and torch say; they rais
 
 class Engine(ABC):
     """The story: ``load`` is called once with one member's graph, then ``run`` or ``run_many`` any number of times from
-    one thread, then ``release``. An engine holds no state between runs. Arrays in and out are float32 NumPy by name
+    one thread, then ``release``. An engine holds no state between runs. Arrays in and out are float32 NumPy by name,
+    out perhaps bfloat16 where ``narrow`` was asked for
     (``"image"`` (B, C, *spatial) in; ``"logits"`` (B, outputs[, *spatial]) out, or ``"features"`` (B, F[, *spatial]),
     what the network's last layer makes logits of).
     Every engine passes ``tests/conformance/test_engines.py``.
@@ -53,6 +54,7 @@ class Engine(ABC):
         threads: int = 0,
         output: Output = "logits",
         many: bool = False,
+        narrow: bool = False,
     ) -> None:
         """Read and compile ``graph``.
 
@@ -64,6 +66,8 @@ class Engine(ABC):
             output: the only one that is computed.
             many: expect ``run_many`` with small batches: an engine that knows the difference then answers most batches
                 a second rather than one batch soonest. The answers are the same.
+            narrow: answers may come as bfloat16 (``ml_dtypes``) where the network is computed in it, rounded as between
+                any two of its layers: half the memory. For features, not for logits.
 
         Raises:
             ModelError: when the graph cannot be loaded or has no such output.

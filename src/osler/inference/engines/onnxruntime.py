@@ -34,6 +34,7 @@ class OnnxRuntimeEngine(Engine):
         threads: int = 0,
         output: Output = "logits",
         many: bool = False,
+        narrow: bool = False,
     ) -> None:
         """Read and compile ``graph``; see ``Engine.load``.
 

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from osler.datasets.hardware import Hardware
@@ -30,6 +31,14 @@ _HINTS: dict[Precision, dict[str, str]] = {
 }
 _MOST_AT_ONCE = 4  # each sample in hand needs the memory of all its features
 _FEW_ALONE = 2  # lone samples after a larger batch, such as a layer's last window: not worth the memory of a graph
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """How many requests share the processor, and whether each gets one sample and no more."""
+
+    count: int
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,11 @@ class OpenVinoEngine(Engine):
         self._settings: dict[str, str | int] = {}
         self._facts: dict[str, object] = {}
         self._output: Output = "logits"
+        self._dtype: Any = np.float32
         self._at_once = 1
         self._spare = 0
-        self._compiled: dict[int, Any] = {}
-        self._requests: dict[int, list[Any]] = {}
+        self._compiled: dict[_Lane, Any] = {}
+        self._requests: dict[_Lane, list[Any]] = {}
 
     @property
     def at_once(self) -> int:
@@ -77,6 +87,7 @@ class OpenVinoEngine(Engine):
         threads: int = 0,
         output: Output = "logits",
         many: bool = False,
+        narrow: bool = False,
     ) -> None:
         """Read ``graph``; see ``Engine.load``. It is compiled when the first batch shows for how many samples."""
         import openvino
@@ -89,6 +100,10 @@ class OpenVinoEngine(Engine):
         try:
             self._network = self._core.read_model(str(graph))
             _keep_output(self._network, output)
+            narrow = narrow and precision in ("bf16", "int8") and _has_bf16(self._core)
+            self._dtype = ml_dtypes.bfloat16 if narrow else np.float32
+            if narrow:
+                self._network = _answering_bf16(self._network)
         except RuntimeError as error:
             self.release()
             raise ModelError(
@@ -100,6 +115,7 @@ class OpenVinoEngine(Engine):
         self._facts = {
             "graph": graph_cache.digest_of(graph, graph.with_suffix(".bin")),
             "output": output,
+            "narrow": narrow,
             "openvino": openvino.get_version(),
             "machine": Hardware.detect().model_dump(),
         }
@@ -116,15 +132,15 @@ class OpenVinoEngine(Engine):
             self._fit(arrays)
             count = len(next(iter(arrays.values())))
             parts = _parts(count, self._at_once)
-            requests = self._lane(len(parts))
-            result = _room_for(count, requests[0])
+            requests = self._lane(len(parts), alone=count == len(parts))
+            result = _room_for(count, requests[0], self._dtype)
             with ExitStack() as running:  # every request is waited for, also when another one fails
                 for part, request in zip(parts, requests, strict=False):
                     own = {name: array[part] for name, array in arrays.items()}
                     _start(request, own, None if result is None else result[part])
                     running.callback(request.wait)
             if result is None:
-                result = np.concatenate([_copy_of(request) for request in requests[: len(parts)]])
+                result = np.concatenate([_copy_of(request, self._dtype) for request in requests[: len(parts)]])
             return {self._output: result}
 
     def run_many(self, batches: Iterable[Mapping[str, Array]]) -> Iterator[dict[str, Array] | MemoryError]:
@@ -143,12 +159,12 @@ class OpenVinoEngine(Engine):
                         yield self._awaited(under_way.popleft())
                     with _named(arrays):
                         self._fit(arrays)
-                        idle = self._new_requests(self._at_once, self._at_once + 1)
+                        idle = self._new_requests(_Lane(self._at_once), self._at_once + 1)
                 if not idle:
                     first = under_way.popleft()
                     yield self._awaited(first)
                     idle.append(first.request)
-                under_way.append(_begun(idle.pop(), arrays))
+                under_way.append(_begun(idle.pop(), arrays, self._dtype))
             while under_way:
                 yield self._awaited(under_way.popleft())
         finally:  # nothing may still read the arrays of whoever stopped listening
@@ -168,28 +184,44 @@ class OpenVinoEngine(Engine):
             raise ModelError("the OpenVINO engine has no graph", remedy="call load before run")
         return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in inputs.items()}
 
-    def _lane(self, parts: int) -> list[Any]:
-        """Requests that run at the same time: as many as the engine allows when there are several parts."""
-        lanes = self._at_once
+    def _lane(self, parts: int, *, alone: bool) -> list[Any]:
+        """Requests that run at the same time: as many as the engine allows when there are several parts.
+
+        ``alone``: each part is one sample.
+        """
+        several = self._known(_Lane(self._at_once, alone=alone))
+        lane = several
         if parts == 1:
-            lanes = self._at_once if self._spare and (self._spare < 0 or self._at_once in self._compiled) else 1
+            one = self._known(_Lane(1, alone=alone))
+            lane = several if self._spare and (self._spare < 0 or several in self._compiled) else one
             self._spare -= self._spare > 0
         elif self._spare >= 0:  # a lone window between batches, the last of each layer, is no reason to compile either
             self._spare = _FEW_ALONE
-        if lanes not in self._requests:
-            self._requests[lanes] = self._new_requests(lanes, lanes)
-        return self._requests[lanes]
+        if lane not in self._requests:
+            self._requests[lane] = self._new_requests(lane, lane.count)
+        return self._requests[lane]
 
-    def _new_requests(self, lanes: int, count: int) -> list[Any]:
-        if lanes not in self._compiled:
-            self._compiled[lanes] = self._compile(lanes)
-        return [self._compiled[lanes].create_infer_request() for _ in range(count)]
+    def _known(self, lane: _Lane) -> _Lane:
+        """The same for any number of samples, if there is a graph for that already."""
+        of_any = _Lane(lane.count)
+        return of_any if of_any in self._compiled else lane
 
-    def _compile(self, lanes: int) -> Any:
+    def _new_requests(self, lane: _Lane, count: int) -> list[Any]:
+        if lane not in self._compiled:
+            self._compiled[lane] = self._compile(lane)
+        return [self._compiled[lane].create_infer_request() for _ in range(count)]
+
+    def _compile(self, wanted: _Lane) -> Any:
         """A compiled graph, from the cache when it is there."""
-        lane: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"} if lanes == 1 else {"NUM_STREAMS": lanes}
+        network = self._network
+        if wanted.alone and self._any_batch():  # sizes that are known save a copy of the answer
+            network = network.clone()
+            network.reshape({port.get_any_name(): _of_one(port.get_partial_shape()) for port in network.inputs})
+        lane: dict[str, str | int] = (
+            {"PERFORMANCE_HINT": "LATENCY"} if wanted.count == 1 else {"NUM_STREAMS": wanted.count}
+        )
         settings = {**self._settings, **lane}
-        shapes = {port.get_any_name(): str(port.get_partial_shape()) for port in self._network.inputs}
+        shapes = {port.get_any_name(): str(port.get_partial_shape()) for port in network.inputs}
         key = graph_cache.key_of({**self._facts, "settings": settings, "shapes": shapes})
         kept = graph_cache.fetch(key)
         if kept is not None:
@@ -197,7 +229,7 @@ class OpenVinoEngine(Engine):
                 return self._core.import_model(BytesIO(kept), "CPU", settings)
             except RuntimeError:  # OpenVINO no longer takes what it once wrote
                 graph_cache.discard(key)
-        compiled = self._core.compile_model(self._network, "CPU", settings)
+        compiled = self._core.compile_model(network, "CPU", settings)
         graph_cache.keep(key, compiled.export_model().getvalue())
         return compiled
 
@@ -228,7 +260,8 @@ class OpenVinoEngine(Engine):
         try:
             with _named(one.arrays):
                 one.request.wait()
-                return {self._output: _copy_of(one.request) if one.result is None else one.result}
+                result = _copy_of(one.request, self._dtype) if one.result is None else one.result
+                return {self._output: result}
         except MemoryError as error:
             return error
 
@@ -253,10 +286,10 @@ def _named(arrays: Mapping[str, Array]) -> Iterator[None]:
         ) from error
 
 
-def _begun(request: Any, arrays: dict[str, Array]) -> _UnderWay:
+def _begun(request: Any, arrays: dict[str, Array], dtype: Any) -> _UnderWay:
     try:
         with _named(arrays):
-            result = _room_for(len(next(iter(arrays.values()))), request)
+            result = _room_for(len(next(iter(arrays.values()))), request, dtype)
             _start(request, arrays, result)
     except MemoryError as error:
         return _UnderWay(request, arrays, failure=error)
@@ -275,21 +308,26 @@ def _start(request: Any, arrays: Mapping[str, Array], result: Array | None) -> N
     import openvino
 
     if result is not None:
-        request.set_output_tensor(0, openvino.Tensor(result, shared_memory=True))
+        if result.dtype == np.float32:
+            tensor = openvino.Tensor(result, shared_memory=True)
+        else:  # OpenVINO does not know NumPy's bfloat16, but its bits
+            tensor = openvino.Tensor(result.view(np.uint16), openvino.Shape(result.shape), openvino.Type.bf16)
+        request.set_output_tensor(0, tensor)
     request.start_async(arrays, share_inputs=True)
 
 
-def _room_for(count: int, request: Any) -> Array | None:
+def _room_for(count: int, request: Any, dtype: Any) -> Array | None:
     """An array for the output of so many samples; None where its shape is known only afterwards."""
     sides = list(request.model_outputs[0].get_partial_shape())[1:]
     if any(side.is_dynamic for side in sides):
         return None
-    return np.empty((count, *(side.get_length() for side in sides)), np.float32)
+    return np.empty((count, *(side.get_length() for side in sides)), dtype)
 
 
-def _copy_of(request: Any) -> Array:
+def _copy_of(request: Any, dtype: Any) -> Array:
     """Its output: the request writes its next one into the same memory."""
-    return np.array(request.get_output_tensor(0).data, np.float32)
+    data = request.get_output_tensor(0).data
+    return np.array(data if dtype == np.float32 else data.view(dtype))
 
 
 def _parts(count: int, most: int) -> list[slice]:
@@ -305,8 +343,29 @@ def _cores() -> int:
 def _hints(core: Any, precision: Precision) -> dict[str, str]:
     """What stays in float in a quantised graph is bf16 where the processor has it, and never another half precision."""
     if precision == "int8":
-        return _HINTS["bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"]
+        return _HINTS["bf16" if _has_bf16(core) else "float32"]
     return _HINTS[precision]
+
+
+def _of_one(shape: Any) -> Any:
+    """The shape (B, ...) of one sample."""
+    import openvino
+
+    return openvino.PartialShape([1, *list(shape)[1:]])
+
+
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _answering_bf16(network: Any) -> Any:
+    """The same with its output as bfloat16, which is what it was computed in."""
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    around = PrePostProcessor(network)
+    around.output(0).tensor().set_element_type(openvino.Type.bf16)
+    return around.build()
 
 
 def _keep_output(network: Any, output: Output) -> None:

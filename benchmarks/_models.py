@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from osler.datasets.plan import Plan
 
 __all__ = [
+    "dice",
     "five_level_unet",
     "hippocampus_model",
     "hippocampus_plan",
@@ -75,6 +76,15 @@ def five_level_unet() -> tuple[Path, Path, Path]:
         arguments = ("--steps", str(_STEPS), "--plan", chosen, "--output", model, "--force", "--patient", patient)
         osler("train", data, *arguments)
     return model, image, mask
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean over the labels that either has."""
+    scores = []
+    for value in sorted({*np.unique(one), *np.unique(other)} - {0}):
+        a, b = one == value, other == value
+        scores.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+    return float(np.mean(scores)) if scores else 1.0
 
 
 def nnunet_model() -> Path:

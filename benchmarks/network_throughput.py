@@ -16,21 +16,12 @@ import nibabel
 import numpy as np
 
 from _alternate import alternate, times_faster
-from _models import five_level_unet, mosaic, nnunet_model
+from _models import dice, five_level_unet, mosaic, nnunet_model
 from _runs import PEERS, ROOT, WORK, Run, run
 from _table import Row, write_table
 
 PRECISIONS = ("bf16", "float32")
 MUST_BE_FASTER, MUST_AGREE = 4.0, 0.998
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean over the labels that either has."""
-    scores = []
-    for value in sorted({*np.unique(one), *np.unique(other)} - {0}):
-        a, b = one == value, other == value
-        scores.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
-    return float(np.mean(scores)) if scores else 1.0
 
 
 def _ours(model: Path, image: Path, precision: str, mask: Path) -> Run:

@@ -1,7 +1,9 @@
 """A whole CT from file to file: seconds and memory of ``osler predict`` beside a MONAI pipeline on the same weights.
 
+    python benchmarks/whole_volume.py [--runs N] [--slices N] [--classes N] [--no-peer]
+
 The network is a five-level U-Net of 32 to 320 filters with weights drawn at random: time and memory do not depend on
-them, and the masks of the two are compared. ``--slices N`` and ``--classes N`` change the study, ``--runs N`` how often.
+them, and the masks of the two are compared.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ __all__ = ["missing_map", "shares", "spreads"]
 _ROW, _LEFT, _RIGHT = 38, 96, 404
 _MOST_PARTS = 6
 _LONGEST = 15
-_WIDE = 490
+_WIDE = 512
 _MAP = 760
 
 

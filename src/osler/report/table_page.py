@@ -26,7 +26,7 @@ _MOST_ACROSS = 40
 _MOST_ROWS = 30
 _UNFOLDED = 8
 _STYLE = (
-    ".columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1.4rem 2rem; }"
+    ".columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1.4rem 2rem; }"
     ".columns h3 { margin: .2rem 0; } .columns .kind { color: var(--soft); font-weight: 400; }"
     "details.told ul { columns: 22rem; } li { break-inside: avoid; }"
     ".missing-map svg { max-width: 60rem; } @media print { .columns { grid-template-columns: 1fr 1fr; } }"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from osler.datasets.layouts import LAYOUTS, tables
+from osler.datasets.layouts.files import visible
 from osler.datasets.layouts.tables import NAME, holds_tables, known_table, table_files
 from osler.datasets.problem import Problem
 from osler.datasets.problems import rank_problems
@@ -14,7 +15,7 @@ from osler.datasets.tables.checks import check_answers, check_columns, check_fir
 from osler.datasets.tables.columns import Group
 from osler.datasets.tables.confounding import check_sources
 from osler.datasets.tables.copies import find_copies
-from osler.datasets.tables.inspection import TableInspection, describe_tables, unreadable_tables
+from osler.datasets.tables.inspection import TableInspection, describe_tables, left_aside
 from osler.datasets.tables.reading import MOST_CELLS, RawTable, read_table
 from osler.datasets.tables.rows import describe_group, describe_table
 from osler.datasets.tables.sources import answered_tables, by_source, grouped, known_of, mend_first_row
@@ -75,7 +76,7 @@ def inspect_tables(
         layout=NAME,
         text=describe_tables(rows, told),
         cases=sum(row.rows for row in rows),
-        problems=rank_problems([*unreadable_tables(unreadable), *problems]),
+        problems=rank_problems([*left_aside(unreadable, _others(path)), *problems]),
         tables=tuple(rows),
         groups=told,
         unreadable=tuple(unreadable),
@@ -103,12 +104,18 @@ def _read(
             name = known.source if known else file.stem if stems[file.stem] == 1 else file.name
             table = read_table(file, name=name, names=known.columns if known else (), room=room, tick=tick)
         except Unreadable as error:
-            unreadable[file.name] = str(error)
+            unreadable[file.name] = error.problem
             continue
         room -= len(table.rows) * len(table.columns)
         found.append(table)
     progress.finish("inspect")
     return found, unreadable
+
+
+def _others(path: Path) -> list[str]:
+    """What lies in a folder beside its tables."""
+    files = set(table_files(path))
+    return [one.name for one in visible(path) if one not in files] if path.is_dir() else []
 
 
 def _ticking(name: str, progress: Progress, cancel: CancelToken | None) -> Callable[[int], None]:

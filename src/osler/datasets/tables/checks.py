@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ MOST_CASES = 10_000
 _FEW = 10  # as for images
 _NEARLY_EMPTY = 0.9
 _MOST_OUTLIERS = 0.1
-_SKEWED = 0.3
+_SKEWED = 0.15
 _LONGEST = 16
 _NAMED = 6
 
@@ -218,30 +218,30 @@ def _far(group: Group, column: Judged) -> list[tuple[str, float, float]]:
     limits = _limits(known)
     if limits is None:
         return []
-    scale, usual_values = limits
+    scale, bounds = limits
     found = []
     for table, values in zip(group.tables, numbers, strict=True):
-        scaled = np.log(np.where(values > 0, values, np.nan)) if scale == "log" else values
-        places = np.flatnonzero((scaled < usual_values.low) | (scaled > usual_values.high))
+        with np.errstate(invalid="ignore"):
+            scaled = scale(values)
+            places = np.flatnonzero((scaled < bounds.low) | (scaled > bounds.high))
         found += [
-            (table.case(place), float(values[place]), usual_values.excess(float(scaled[place])))
-            for place in places.tolist()
+            (table.case(place), float(values[place]), bounds.excess(float(scaled[place]))) for place in places.tolist()
         ]
     return [] if len(found) > max(1, _MOST_OUTLIERS * known.size) else found
 
 
-def _limits(known: Array) -> tuple[str, Usual] | None:
-    """What is usual, of the logarithms where the numbers lean far to the right; None where half of them are the same,
-    as then nothing tells how far is far."""
+def _limits(known: Array) -> tuple[Callable[[Array], Array], Usual] | None:
+    """What is usual, and of what: of the logarithms where the numbers lean far to the right, of the roots where some of
+    these are 0. None where half of them are the same, as then nothing tells how far is far."""
     if known.size < FEWEST:
         return None
     low, middle, high = np.percentile(known, (10, 50, 90)).tolist()
     if (known == middle).mean() > 0.5 or low == middle or middle == high:
         return None
-    leans = (high + low - 2 * middle) / (high - low) > _SKEWED
-    if leans and known.min() > 0:
-        return "log", usual(np.log(known), 0.0)
-    return "plain", usual(known, 0.0)
+    scale: Callable[[Array], Array] = np.asarray
+    if (high + low - 2 * middle) / (high - low) > _SKEWED and known.min() >= 0:
+        scale = np.log if known.min() > 0 else np.sqrt
+    return scale, usual(scale(known), 0.0)
 
 
 def check_answers(group: Group, answered: Sequence[RawTable]) -> list[Problem]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from osler.datasets.layouts.tables import MISSING
 from osler.datasets.tables.marks import Marks, marks_of
-from osler.datasets.tables.reading import Column, RawTable
+from osler.datasets.tables.reading import Column, RawTable, word_code
 from osler.studies.geometry import Array
 
 __all__ = ["Group", "Judged", "Kind", "group_tables", "judge"]
@@ -23,7 +23,7 @@ _MOST_CODES, _MOST_NAMES = 10, 20
 _EACH = 4
 """Times that each code occurs on average, or it is no code."""
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T].*)?")
-_HIDDEN = frozenset(hash(word) or 1 for word in MISSING)
+_HIDDEN = frozenset(word_code(word) for word in MISSING)
 
 
 @dataclass(frozen=True)

@@ -89,14 +89,22 @@ def _questions(answer: Judged, tables: Sequence[RawTable], negative: float | Non
 
 
 def _told(features: Array, positive: Array, patients: Array) -> Interval | None:
-    """The AUC where it is clearly above chance."""
+    """The AUC where it is clearly above chance: the mean over the folds, each with scores of one fit.
+
+    Sources have few distinct scores. Put together, those of one source would differ between folds, and the other way
+    round from the answers that were held out, which takes 0.016 off the AUC of the four hospitals of heart-disease.
+    """
     if min(positive.sum(), (~positive).sum()) < _FEWEST:
         return None
     people = patients.tolist()
-    scores = out_of_fold(features, positive, fold_of(people))
+    folds = fold_of(people)
+    scores = out_of_fold(features, positive, folds)
 
     def statistic(places: Array) -> float:
-        return auc(positive[places].astype(int), scores[places])
+        parts = [places[folds[places] == fold] for fold in np.unique(folds).tolist()]
+        areas = [auc(positive[part].astype(int), scores[part]) for part in parts if len(part)]
+        known = [area for area in areas if area == area]
+        return sum(known) / len(known) if known else float("nan")
 
     found = bootstrap_cases(statistic, people, resamples=_RESAMPLES)
     return found if found.low is not None and found.low > _TELLS else None

@@ -20,6 +20,8 @@ _BY_CHANCE = 0.05
 """Expected pairs of equal rows, were the columns independent, from which on equal rows say nothing."""
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 _MOST_GROUPS = 5_000
+_FEWEST = 5
+"""Columns below which rows of other names are not called copies: sums and shares are not independent."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ def row_keys(group: Group, table: RawTable) -> Array:
 
 def find_copies(group: Group) -> list[Problem]:
     """Rows that are alike within each table, and across each pair of tables, with what their answers say."""
+    compared = len(_compared(group))
+    if compared < min(_FEWEST, len(group.columns)):
+        return []
     keys = [row_keys(group, table) for table in group.tables]
     chances = [_log_chance(group, table) for table in group.tables]
     within: list[_Found] = []

@@ -13,7 +13,7 @@ from osler.datasets.problem import Problem
 from osler.datasets.tables.columns import Kind
 from osler.datasets.tables.rows import ColumnRow, TableGroup, TableRow
 
-__all__ = ["TableInspection", "describe_tables", "marks_words", "numbers_words", "unreadable_tables"]
+__all__ = ["TableInspection", "describe_tables", "left_aside", "marks_words", "numbers_words"]
 
 _ROOM = 8
 """Rows of a screen for tables."""
@@ -52,7 +52,8 @@ class TableInspection(BaseModel):
     def summary(self) -> list[str]:
         """Lines for a person, about a screenful."""
         lines = wrapped([f"{self.name}: {self.text}"], most=4)
-        lines += ["", *(_table_line(row) for row in self.tables[:_ROOM])]
+        wide = min(30, max((len(row.name) for row in self.tables), default=0))
+        lines += ["", *(_table_line(row, wide) for row in self.tables[:_ROOM])]
         hidden = len(self.tables) - _ROOM
         lines += [f"  and {hidden} tables more"] if hidden > 0 else []
         for group in self.groups[:2]:
@@ -80,30 +81,39 @@ class TableInspection(BaseModel):
 
 def describe_tables(tables: Sequence[TableRow], groups: Sequence[TableGroup]) -> str:
     """In a sentence, without a full stop."""
+    if not tables:
+        return "no table that can be read"
     rows = sum(table.rows for table in tables)
     cells = sum(table.rows * len(table.columns) for table in tables)
     missing = sum(table.missing * table.rows * len(table.columns) for table in tables) / max(1, cells)
     widths = sorted({len(group.columns) for group in groups})
     wide = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
-    number = f"{len(tables)} table{'s' * (len(tables) != 1)}" if tables else "no table that can be read"
-    return (
-        f"{number} without images, {rows:,} rows of {wide} columns, {_share(missing)} of the cells missing"
-        * bool(tables)
-        or number
-    )
+    number = f"{len(tables)} table{'s' * (len(tables) != 1)}"
+    return f"{number} without images, {rows:,} rows of {wide} columns, {_share(missing)} of the cells missing"
 
 
-def unreadable_tables(reasons: Mapping[str, str]) -> list[Problem]:
-    """Tables that are not looked at.
+def left_aside(unreadable: Mapping[str, str], others: Sequence[str]) -> list[Problem]:
+    """Tables that cannot be read, and what else lies in the folder.
 
     Args:
-        reasons: by file.
+        unreadable: the reason by file.
+        others: names of files and folders that are no tables.
     """
-    if not reasons:
-        return []
-    what = f"{len(reasons)} table{'s' * (len(reasons) != 1)} cannot be read"
-    names, remedy = tuple(reasons), "export or copy them again"
-    return [Problem(code="unreadable", severity="error", what=what, cases=names, details=dict(reasons), remedy=remedy)]
+    problems = []
+    if unreadable:
+        many, first = len(unreadable) > 1, next(iter(unreadable.values()))
+        what = f"{len(unreadable)} tables cannot be read; the first: {first}" if many else first
+        details, remedy = dict(unreadable), "export or copy them again; nothing of them is counted here"
+        problems.append(
+            Problem(
+                code="unreadable", severity="error", what=what, cases=tuple(details), details=details, remedy=remedy
+            )
+        )
+    if others:
+        what = f"what lies beside the tables is not looked at ({len(others)})"
+        remedy = "inspect a folder by itself; save other tables as CSV"
+        problems.append(Problem(code="layout", severity="note", what=what, cases=tuple(others), remedy=remedy))
+    return problems
 
 
 def marks_words(column: ColumnRow) -> str:
@@ -115,14 +125,14 @@ def numbers_words(column: ColumnRow) -> str:
     """Range and median: "28 to 77, median 54"; "" where there are none."""
     if column.low is None or column.high is None or column.median is None:
         return ""
-    return f"{column.low:.5g} to {column.high:.5g}, median {column.median:.5g}"
+    return f"{_number(column.low)} to {_number(column.high)}, median {_number(column.median)}"
 
 
-def _table_line(row: TableRow) -> str:
+def _table_line(row: TableRow, wide: int) -> str:
     answers = ", ".join(f"{value}: {count}" for value, count in row.answers.items())
     marks = ", ".join(dict.fromkeys(mark for column in row.columns for mark in column.marks))
     missing = f"{_share(row.missing)} missing" + (f" ({marks})" if marks else "")
-    return f"  {row.name:<14}{row.rows:>7,} rows  {missing}  {answers}".rstrip()[:120]
+    return f"  {row.name[:wide]:<{wide}}{row.rows:>9,} rows  {missing}  {answers}".rstrip()[:120]
 
 
 def _share(share: float) -> str:
@@ -142,4 +152,8 @@ def _columns_line(group: TableGroup) -> str:
 def _brief(column: ColumnRow) -> str:
     if column.kind != "number" or column.low is None or column.high is None:
         return column.name
-    return f"{column.name} {column.low:.4g} to {column.high:.4g} ({column.median:.4g})"
+    return f"{column.name} {_number(column.low)} to {_number(column.high)} ({_number(column.median or 0.0)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -22,10 +23,10 @@ from osler.datasets.layouts.tables import MISSING
 from osler.errors import Unreadable
 from osler.studies.geometry import Array
 
-__all__ = ["MOST_CELLS", "Column", "Odd", "RawTable", "is_number", "read_table"]
+__all__ = ["MOST_CELLS", "Column", "Odd", "RawTable", "is_number", "read_table", "word_code"]
 
-MOST_CELLS = 20_000_000
-"""Of all tables together, 320 MB; what lies beyond is not looked at."""
+MOST_CELLS = 12_000_000
+"""Of all tables together, 200 MB; what lies beyond is not looked at."""
 _LONGEST = 1 << 30  # bytes of a file
 _AT_ONCE = 200_000  # cells of a chunk of rows, and of all columns whose meaning is not worked out again
 _LONGEST_LINE = 1 << 20
@@ -80,6 +81,11 @@ class RawTable:
         """The table of some of the rows, under another name."""
         columns = [replace(one, numbers=one.numbers[places], hashes=one.hashes[places]) for one in self.columns]
         return replace(self, name=name, columns=tuple(columns), rows=self.rows[places], odd=(), odd_count=0)
+
+
+def word_code(word: str) -> int:
+    """A number that stands for a word, the same in every run; never 0."""
+    return int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little", signed=True) or 1
 
 
 def is_number(cell: str) -> bool:
@@ -233,7 +239,7 @@ class _Cells:
     def __init__(self, *, comma: bool, most: int) -> None:
         self._comma, self._most = comma, most
         self._known: dict[str, tuple[float, int]] = {}
-        self._words = {hash(word) or 1: word for word in MISSING}
+        self._words = {word_code(word): word for word in MISSING}
         self._numbers: list[Array] = []
         self._hashes: list[Array] = []
 
@@ -249,7 +255,7 @@ class _Cells:
         word = cell.strip()
         written = word.replace(",", ".") if self._comma and _COMMA.fullmatch(word) else word
         number = float(written) if _NUMBER.fullmatch(written) else math.nan
-        found = (number, 0) if math.isfinite(number) else (math.nan, hash(word) or 1)
+        found = (number, 0) if math.isfinite(number) else (math.nan, word_code(word))
         if found[1] and len(self._words) < self._most:
             self._words.setdefault(found[1], word[:_LONGEST_WORD])
         self._known[cell] = found

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from osler.datasets.distributions import Histogram, column_histogram
 from osler.datasets.layouts.tables import MISSING
 from osler.datasets.tables.columns import Group, Judged, Kind
-from osler.datasets.tables.reading import RawTable
+from osler.datasets.tables.reading import RawTable, word_code
 from osler.studies.geometry import Array
 
 __all__ = ["ColumnRow", "TableGroup", "TableRow", "column_row", "describe_group", "describe_table"]
@@ -148,7 +148,7 @@ def _marks(column: Judged, tables: Sequence[RawTable]) -> dict[str, int]:
     for table in tables:
         cells = column.of(table)
         for word in sorted(MISSING):
-            count = int((cells.hashes == (hash(word) or 1)).sum())
+            count = int((cells.hashes == word_code(word)).sum())
             if count:
                 found[word or "empty"] = found.get(word or "empty", 0) + count
         words = {number: f"{number:g}" for number in column.marks.certain}

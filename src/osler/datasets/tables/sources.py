@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from osler.datasets.layouts.files import natural
 from osler.datasets.layouts.tables import Known, known_table
 from osler.datasets.tables.columns import Group, group_tables, judge
 from osler.datasets.tables.marks import numbered_repeats
-from osler.datasets.tables.reading import Column, RawTable, is_number
+from osler.datasets.tables.reading import Column, RawTable, is_number, word_code
 from osler.studies.geometry import Array
 
 __all__ = ["answered_tables", "by_source", "group_of", "grouped", "known_of", "mend_first_row"]
@@ -49,7 +50,7 @@ def mend_first_row(table: RawTable) -> tuple[RawTable, str]:
 def _with_first(column: Column, word: str) -> Column:
     numbers, hashes = column.numbers.copy(), column.hashes.copy()
     numbers[0] = float(word) if is_number(word) else np.nan
-    hashes[0] = 0 if is_number(word) else hash(word) or 1
+    hashes[0] = 0 if is_number(word) else word_code(word)
     return replace(column, numbers=numbers, hashes=hashes)
 
 
@@ -65,7 +66,8 @@ def by_source(table: RawTable) -> list[RawTable]:
         return [table]
     rest = replace(table, columns=table.columns[:place] + table.columns[place + 1 :])
     parts = [np.flatnonzero(keys == source) for source in sources]
-    return [rest.take(one, name=_source_name(table, column, one)) for one in parts]
+    named = {_source_name(table, column, one): one for one in parts}
+    return [rest.take(named[name], name=name) for name in sorted(named, key=natural)]
 
 
 def _source_name(table: RawTable, column: Column, places: Array) -> str:

@@ -10,10 +10,11 @@ from osler.datasets.distributions import Histogram
 
 __all__ = ["missing_map", "shares", "spreads"]
 
-_ROW, _LEFT, _RIGHT = 38, 96, 404
+_ROW, _LEFT, _RIGHT = 38, 96, 360
 _MOST_PARTS = 6
+_AXIS = 36
 _LONGEST = 15
-_WIDE = 512
+_WIDE = 460
 _MAP = 760
 
 
@@ -29,7 +30,7 @@ def spreads(data: Histogram, behind: Mapping[str, str]) -> str:
     if data.logarithmic:
         _log_axis(plot, data)
     else:
-        plot.x_axis(data.name)
+        plot.x_axis(_short(data.name, _AXIS))
     for row, (name, counts) in enumerate(data.counts.items()):
         base = plot.top + _ROW * (row + 1) - 4
         _row_words(plot, base - 8, name, behind.get(name, ""))
@@ -54,7 +55,13 @@ def _log_axis(plot: Plot, data: Histogram) -> None:
     last = len(data.edges) - 1
     for place in (0, last // 2, last):
         plot.text(_x(plot, data, place), plot.bottom + 17, f"{data.edges[place]:.3g}", anchor="middle")
-    plot.text((plot.left + plot.right) / 2, plot.height - 8, f"{data.name} (logarithmic)", anchor="middle", kind="axis")
+    plot.text(
+        (plot.left + plot.right) / 2,
+        plot.height - 8,
+        f"{_short(data.name, _AXIS - 14)} (logarithmic)",
+        anchor="middle",
+        kind="axis",
+    )
 
 
 def shares(rows: Mapping[str, Mapping[str, int]], *, title: str, behind: Mapping[str, str]) -> str:
@@ -125,7 +132,7 @@ def missing_map(shares_of: Mapping[str, Mapping[str, float]]) -> str:
             if share > 0:
                 _rect(plot, x, y, wide - 2, 28, "part c1", words, opacity=0.12 + 0.88 * share)
                 told = "<1" if share < 0.01 else f"{100 * share:.0f}" if share == 1 or share < 0.995 else ">99"
-                plot.text(x + wide / 2 - 1, y + 18, told, anchor="middle", kind="strong" if share > 0.6 else "tick")
+                plot.text(x + wide / 2 - 1, y + 18, told, anchor="middle", kind="strong" if share > 0.6 else "legend")
     return plot.svg("How much is missing in each column of each table, in per cent")
 
 

@@ -22,14 +22,17 @@ from osler.report.table_charts import missing_map, shares, spreads
 __all__ = ["table_page"]
 
 _MOST_CHARTS = 60
-_MOST_ACROSS = 40
+_MOST_ACROSS = 24
 _MOST_ROWS = 30
 _UNFOLDED = 8
 _STYLE = (
-    ".columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1.4rem 2rem; }"
-    ".columns h3 { margin: .2rem 0; } .columns .kind { color: var(--soft); font-weight: 400; }"
+    ".columns { display: grid; gap: 1.4rem 2rem; "
+    "grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); }"
+    ".columns figure { min-width: 0; } .columns h3 { margin: .2rem 0; overflow-wrap: anywhere; }"
+    " .columns .kind { color: var(--soft); font-weight: 400; }"
     "details.told ul { columns: 22rem; } li { break-inside: avoid; }"
-    ".missing-map svg { max-width: 60rem; } @media print { .columns { grid-template-columns: 1fr 1fr; } }"
+    ".missing-map svg { min-width: 44rem; max-width: 60rem; }"
+    "@media print { .columns { grid-template-columns: 1fr 1fr; } }"
 )
 
 
@@ -104,7 +107,8 @@ def _missing(found: TableInspection, group: TableGroup) -> str:
     field = {row.name: {name: _absent(row.columns[places[name]]) for name in names} for row in tables}
     caption = "Per cent of the cells of each column that are missing; numbers that seem to stand for missing count too."
     more = f" The {_MOST_ACROSS} columns with the largest gaps." if len(group.columns) > _MOST_ACROSS else ""
-    return f'<figure class="missing-map">{missing_map(field)}<figcaption>{caption}{more}</figcaption></figure>'
+    drawn = f'<div class="scroll">{missing_map(field)}</div>'
+    return f'<figure class="missing-map">{drawn}<figcaption>{caption}{more}</figcaption></figure>'
 
 
 def _listed(group: TableGroup) -> str:

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from osler.datasets.layouts import open_dataset
 from osler.datasets.problem import Problem
+from osler.datasets.tables.marks import Marks, marks_of, numbered_repeats
 from osler.errors import Cancelled, DatasetError, OutputExists, UsageError
 from osler.progress import CancelToken, Silent
 from osler.workflows.inspect import TableInspection, inspect
@@ -93,9 +94,18 @@ def test_a_cholesterol_of_0_is_suspected_at_two_hospitals(heart, rows):
     zeros = {name: sum(row[4] in ("0", "0.0") for row in cells) for name, cells in rows.items()}
     assert zeros == {"cleveland": 0, "hungarian": 0, "switzerland": 123, "va": 49, "statlog": 0}
     found = problem(heart, "table-suspect", "cholesterol")
-    assert found.severity == "error"
+    assert found.severity == "warning"
     assert len(found.cases) == 172
     assert "(85 to 603) and occurs in 123 of switzerland, 49 of va" in found.what
+
+
+def test_one_hospital_by_itself_is_enough_to_suspect_the_0(shared):
+    found = inspect(shared / "heart-disease/processed.va.data")
+    suspected = problem(found, "table-suspect")
+    assert "0 in the column 'cholesterol'" in suspected.what
+    assert len(suspected.cases) == 49
+    switzerland = inspect(shared / "heart-disease/processed.switzerland.data")
+    assert "cholesterol (always the same)" in problem(switzerland, "table-empty").what
 
 
 def test_first_rows_that_were_taken_for_a_header_are_named(heart):
@@ -217,6 +227,24 @@ def test_zeros_that_belong_to_the_others_are_not_suspected(tmp_path):
     packs = np.where(rng.random(300) < 0.6, 0, rng.exponential(20, 300)).round(1)
     lines = [f"{row},{pack}" for row, pack in zip(patients(300), packs.tolist(), strict=True)]
     assert "table-suspect" not in codes(inspect(write(tmp_path / "a.csv", f"{HEAD},packs", *lines)))
+
+
+@pytest.mark.parametrize("size", [60, 1000])
+def test_a_mark_among_numbers_is_suspected_and_numbers_without_one_are_not(size):
+    rng = np.random.default_rng(size)
+    values = rng.normal(200, 30, size).round()
+    assert marks_of(values) == Marks()
+    assert marks_of(rng.lognormal(2, 1, size).round(1)) == Marks()
+    assert marks_of(rng.poisson(1, size).astype(float)) == Marks()
+    assert marks_of(np.where(rng.random(size) < 0.3, 0, values)).suspected == (0.0,)
+    assert marks_of(np.where(rng.random(size) < 0.3, 999, rng.integers(0, 4, size))).suspected == (999.0,)
+    assert marks_of(np.where(rng.random(size) < 0.3, -99, values)).certain == (-99.0,)
+
+
+def test_an_ordinary_row_is_not_taken_for_a_header():
+    assert numbered_repeats(["1", "1.1", "2", "3.5"]) == {}
+    assert numbered_repeats(["0", "0.1", "0.2", "0"]) == {}
+    assert numbered_repeats(["0", "5", "0.1", "0.2"]) == {2: "0", 3: "0"}
 
 
 def test_rows_of_few_codes_are_no_copies(tmp_path):

@@ -54,7 +54,9 @@ def _x(plot: Plot, data: Histogram, place: int) -> float:
 def _log_axis(plot: Plot, data: Histogram) -> None:
     last = len(data.edges) - 1
     for place in (0, last // 2, last):
-        plot.text(_x(plot, data, place), plot.bottom + 17, f"{data.edges[place]:.3g}", anchor="middle")
+        edge = data.edges[place]
+        words = f"{edge:,.0f}" if edge >= 1000 else f"{edge:.3g}"
+        plot.text(_x(plot, data, place), plot.bottom + 17, words, anchor="middle")
     plot.text(
         (plot.left + plot.right) / 2,
         plot.height - 8,

@@ -120,7 +120,7 @@ def _suspected(group: Group, column: Judged) -> list[Problem]:
         problems.append(
             Problem(
                 code="table-suspect",
-                severity="error" if total >= _FEW else "warning",
+                severity="warning",
                 what=what,
                 cases=tuple(cases[:MOST_CASES]),
                 remedy="ask who made the table, and empty these cells; a model would learn who did not measure it",

@@ -19,6 +19,7 @@ _REPEATED = 3
 """Times that a suspected value must occur, and how many times as often as any other."""
 _GAP = 3.0
 """How many times as wide as any step between the other values on its side the gap to them must be."""
+_INNER = (2.5, 97.5)
 _SIGMA = 1.4826
 _NINES = re.compile(r"9+(\.0)?")
 _NUMBERED = re.compile(r"(.+)\.(\d+)")
@@ -70,7 +71,8 @@ def _stands_apart(distinct: Array, counts: Array, end: int) -> bool:
         return False
     everything = np.repeat(rest, times)
     middle = float(np.median(everything))
-    side = rest[rest <= middle] if end == 0 else rest[rest >= middle]
+    low, high = np.percentile(everything, _INNER).tolist()  # a few outliers must not widen the steps
+    side = rest[(rest >= low) & (rest <= middle)] if end == 0 else rest[(rest >= middle) & (rest <= high)]
     widest = float(np.diff(side).max()) if len(side) > 1 else 0.0
     return gap >= _SIGMA * float(np.median(np.abs(everything - middle))) and gap >= _GAP * widest
 

@@ -17,11 +17,13 @@ _RNG_SEED = 7
 
 
 def write_small_data(folder: Path) -> None:
-    """``hippocampus``, ``breast-ultrasound`` and ``ecg-mitbih`` in ``data/``, and ``new/`` and ``scan.nii.gz``."""
+    """``hippocampus``, ``breast-ultrasound``, ``ecg-mitbih`` and ``heart-disease`` in ``data/``, and ``new/`` and
+    ``scan.nii.gz``."""
     rng = np.random.default_rng(_RNG_SEED)
     _write_decathlon(folder / "data" / "hippocampus", rng)
     _write_classes(folder / "data" / "breast-ultrasound", rng)
     ecg.write_dataset(folder / "data" / "ecg-mitbih", cases=3, seed=_RNG_SEED)
+    _write_tables(folder / "data" / "heart-disease", rng)
     (folder / "new").mkdir()
     for name in ("scan", "new/visit_1", "new/visit_2"):
         _write_volume(folder / f"{name}.nii.gz", _volume(rng)[0])
@@ -61,6 +63,13 @@ def _write_decathlon(folder: Path, rng: np.random.Generator) -> None:
             }
         )
     )
+
+
+def _write_tables(folder: Path, rng: np.random.Generator) -> None:
+    folder.mkdir(parents=True)
+    for name in ("cleveland", "va"):
+        rows = rng.integers(0, 4, (30, 14)).tolist()
+        (folder / f"processed.{name}.data").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
 
 
 def _write_classes(folder: Path, rng: np.random.Generator) -> None:

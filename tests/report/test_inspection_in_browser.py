@@ -57,6 +57,21 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "index.html"
 
 
+@pytest.fixture(scope="module")
+def table_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tables of 30 columns with long names, gaps and a word among numbers."""
+    root, out = tmp_path_factory.mktemp("tables"), tmp_path_factory.mktemp("out")
+    random = np.random.default_rng(0)
+    for name in ("a-hospital-with-a-long-name", "b"):
+        head = ",".join(f"a_column_with_a_long_name_of_one_word_{n}" for n in range(30))
+        cells = random.normal(50, 9, (40, 30)).round(2).astype(str)
+        cells[random.random((40, 30)) < 0.3] = "?"
+        cells[5, 5] = "high"
+        (root / f"{name}.csv").write_text("\n".join([head, *(",".join(row) for row in cells)]) + "\n")
+    assert {problem.code for problem in inspect(root, output=out).problems} == {"table-no-number"}
+    return out / "index.html"
+
+
 class Visit:
     """The page, opened, with what the browser said and asked for meanwhile."""
 
@@ -136,6 +151,20 @@ def test_nothing_runs_out_of_the_screen_and_writing_is_large_enough(browser: Any
             .map(e => parseFloat(getComputedStyle(e).fontSize))"""
         )
         assert min(sizes) >= _SMALLEST
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_tables_fits_too(browser: Any, table_file: Path, width: int) -> None:
+    with Visit(browser, table_file, width) as visit:
+        visit.page.wait_for_load_state("networkidle")
+        assert visit.said == []
+        assert [url for url in visit.asked if not url.startswith("data:")] == [table_file.as_uri()]
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        sizes = visit.page.evaluate(
+            """() => [...document.querySelectorAll('.columns svg')].map(e => e.getBoundingClientRect().width / 460)"""
+        )
+        assert len(sizes) == 30
+        assert min(sizes) * 12 >= (_SMALLEST if width > 1000 else 8)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,6 +9,7 @@ import pytest
 
 from osler.errors import DatasetError
 from osler.workflows.inspect import Inspection, inspect
+from osler.workflows.train import train
 
 
 def told(found: Inspection) -> str:
@@ -72,9 +73,10 @@ def test_real_nrrd_pairs_are_inspected_with_their_masks(shared):
     assert "2 masks have no image beside them" in told(found)
 
 
-def test_tables_are_refused_with_what_they_are(shared):
+def test_tables_are_inspected_and_refused_for_training_with_what_they_are(shared, tmp_path):
+    assert inspect(shared / "heart-disease").cases == 1190
     with pytest.raises(DatasetError, match=r"clinical values .* of 920 patients at 4 hospitals"):
-        inspect(shared / "heart-disease")
+        train(shared / "heart-disease", output=tmp_path / "model")
 
 
 def test_signals_beside_unlabelled_images_are_noted(shared, tmp_path):

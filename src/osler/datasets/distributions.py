@@ -13,9 +13,9 @@ from osler.datasets.dataset import Dataset
 from osler.datasets.facts import CaseFacts
 from osler.studies.geometry import Array
 
-__all__ = ["Histogram", "Quantity", "distributions_of", "label_size"]
+__all__ = ["Histogram", "Quantity", "column_histogram", "distributions_of", "label_size"]
 
-Quantity = Literal["intensity", "shape", "spacing", "size", "answer"]
+Quantity = Literal["intensity", "shape", "spacing", "size", "answer", "column"]
 _BINS = 48
 _FEWEST_BINS = 8
 _WIDE: dict[Quantity, float] = {"intensity": 1000.0}
@@ -62,6 +62,21 @@ def distributions_of(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[Hist
         *_answers(dataset),
     ]
     return tuple(histogram for histogram in found if histogram is not None)
+
+
+def column_histogram(name: str, series: Mapping[str, Array]) -> Histogram | None:
+    """Of a column of numbers in several tables; what lies beyond the thousandths counts as outside.
+
+    Args:
+        name: of the column.
+        series: (N,) finite values by table.
+    """
+    everything = np.concatenate(list(series.values()))
+    if not everything.size:
+        return None
+    low, high = np.percentile(everything, (0.1, 99.9)).tolist()
+    bins = max(_FEWEST_BINS, min(_BINS // 2, math.ceil(2 * everything.size ** (1 / 3))))
+    return _histogram("column", name, "", series, (low, high), bins=bins)
 
 
 def label_size(fact: CaseFacts, value: int) -> tuple[float, str]:

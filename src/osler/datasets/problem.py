@@ -72,6 +72,14 @@ Code = Literal[
     "signal-gaps",
     "signal-clipped",
     "signal-unlike",
+    "table-rows",
+    "table-first-row",
+    "table-no-number",
+    "table-marks",
+    "table-suspect",
+    "table-empty",
+    "table-outlier",
+    "table-source",
     "plan",
 ]
 CODES: tuple[Code, ...] = get_args(Code)

@@ -20,17 +20,20 @@ def problems_section(found: Inspection, drawn: Mapping[Wanted, Drawn]) -> str:
     return problems_html(found.problems, drawn, {row.name: _known(row) for row in found.studies})
 
 
-def problems_html(problems: Sequence[Problem], drawn: Mapping[Wanted, Drawn], known: Mapping[str, str]) -> str:
+def problems_html(
+    problems: Sequence[Problem], drawn: Mapping[Wanted, Drawn], known: Mapping[str, str], *, unfolded: int = _LISTED
+) -> str:
     """Problems with the pictures of their cases.
 
     Args:
         problems: the worst first.
         drawn: where there are pictures.
         known: what else is known of a case, by name.
+        unfolded: lines of cases up to which they are not folded away.
     """
     if not problems:
         return "<p>No problems were found.</p>"
-    return "".join(_problem(problem, drawn, known) for problem in problems)
+    return "".join(_problem(problem, drawn, known, unfolded) for problem in problems)
 
 
 def _known(row: StudyRow) -> str:
@@ -39,11 +42,12 @@ def _known(row: StudyRow) -> str:
     return "; ".join(word for word in (row.split, answer) if word)
 
 
-def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], known: Mapping[str, str]) -> str:
+def _problem(problem: Problem, drawn: Mapping[Wanted, Drawn], known: Mapping[str, str], unfolded: int) -> str:
     remedy = f"<p><b>What to do:</b> {escape(problem.remedy)}.</p>" if problem.remedy else ""
     badge = f'<span class="badge">{problem.severity}</span>'
     pictures = _pictures(problem, drawn, known)
-    parts = [remedy, _figures(problem), pictures, _cases(problem, known, folded=bool(pictures))]
+    folded = bool(pictures) or len(problem.groups or problem.cases) > unfolded
+    parts = [remedy, _figures(problem), pictures, _cases(problem, known, folded=folded)]
     return (
         f'<article class="problem {problem.severity}"><h3>{badge}'
         f"{escape(problem.what[:1].upper() + problem.what[1:])}</h3>{''.join(parts)}</article>"
@@ -76,7 +80,7 @@ def _words(problem: Problem, name: str, known: Mapping[str, str]) -> str:
 
 
 def _cases(problem: Problem, known: Mapping[str, str], *, folded: bool) -> str:
-    """All of them, those that belong together on one line; folded away where pictures stand for them."""
+    """All of them, those that belong together on one line; folded away where pictures stand for them, or many."""
     if not problem.cases:
         return ""
     units = problem.groups or tuple((name,) for name in problem.cases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from osler.datasets.checks.unlabelled import likely_masks
 from osler.datasets.dataset import Dataset
@@ -29,6 +29,7 @@ from osler.datasets.problems import (
 )
 from osler.datasets.signal_inspection import SignalInspection
 from osler.datasets.survey import look_at_all
+from osler.datasets.tables.inspection import TableInspection
 from osler.errors import (
     DatasetError,
     NoLabels,
@@ -41,13 +42,14 @@ from osler.errors import (
 )
 from osler.progress import CancelToken, Progress, Silent
 from osler.workflows.inspect_signals import are_signals, inspect_signals
+from osler.workflows.inspect_tables import are_tables, inspect_tables
 from osler.workflows.unlabelled import unlabelled
 
 if TYPE_CHECKING:
     from osler.models.folder import Model
     from osler.workflows.label_check import Asked
 
-__all__ = ["Inspection", "SignalInspection", "inspect"]
+__all__ = ["Inspection", "SignalInspection", "TableInspection", "inspect"]
 
 _INTENSITIES = 200
 _FILES: tuple[str, str] = ("index.html", "inspect.json")
@@ -64,10 +66,10 @@ def inspect(
     force: bool = False,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> Inspection | SignalInspection:
+) -> Inspection | SignalInspection | TableInspection:
     """Read every case once and say what is there. Studies without answers are inspected too; nothing is planned then.
 
-    Recordings (ECG and the like) are looked at in their own way.
+    Recordings (ECG and the like), and tables without images, are looked at in their own way.
 
     Args:
         data: a dataset, or where it lies.
@@ -92,10 +94,15 @@ def inspect(
         Cancelled: when asked to stop.
     """
     progress = progress or Silent()
-    if not isinstance(data, Dataset) and are_signals(Path(data).expanduser()):
-        if model is not None:
-            raise UsageError(f"{data} holds signals, and models are of images", remedy="leave --model out")
-        return _inspect_signals(Path(data).expanduser(), task, patient, output, fix, force, progress, cancel)
+    if not isinstance(data, Dataset) and (words := _without_images(Path(data).expanduser())):
+        _refuse_options(f"{data} holds {words}", task, model, fix, patient if words == "tables" else None)
+        place = None if output is None else Path(output)
+        if place is not None:
+            _make_place(place, _FILES, force=force)
+        path = Path(data).expanduser()
+        if words == "tables":
+            return inspect_tables(path, output=place, names=_FILES, progress=progress, cancel=cancel)
+        return inspect_signals(path, patient=patient, output=place, names=_FILES, progress=progress, cancel=cancel)
     judge = None if model is None else _opened(model)
     dataset, notice = (data, None) if isinstance(data, Dataset) else _open_for(judge, data, task, patient)
     _check_fit(judge, dataset)
@@ -118,23 +125,19 @@ def inspect(
     return found
 
 
-def _inspect_signals(
-    path: Path,
-    task: TaskName | None,
-    patient: str | None,
-    output: str | Path | None,
-    fix: str | Path | None,
-    force: bool,
-    progress: Progress,
-    cancel: CancelToken | None,
-) -> SignalInspection:
+def _without_images(path: Path) -> Literal["", "signals", "tables"]:
+    return "signals" if are_signals(path) else "tables" if are_tables(path) else ""
+
+
+def _refuse_options(what: str, task: TaskName | None, model: object, fix: object, patient: str | None) -> None:
+    """Options that are of images."""
+    if model is not None:
+        raise UsageError(f"{what}, and models are of images", remedy="leave --model out")
     if task is not None or fix is not None:
         asked = f"the task {task!r}" if task is not None else "a cleaned manifest"
-        raise UsageError(f"{path} holds signals, and {asked} is of images", remedy="leave that option out")
-    if output is not None:
-        _make_place(Path(output), _FILES, force=force)
-    place = None if output is None else Path(output)
-    return inspect_signals(path, patient=patient, output=place, names=_FILES, progress=progress, cancel=cancel)
+        raise UsageError(f"{what}, and {asked} is of images", remedy="leave that option out")
+    if patient is not None:
+        raise UsageError(f"{what}, whose rows have no names to find patients in", remedy="leave --patient out")
 
 
 def _opened(model: Model | str | Path) -> Model:

@@ -1,22 +1,36 @@
 """Tables of clinical values without images: recognised, so that the answer says what they are.
 
-Osler has no tasks for tables yet. A table that has images beside it and says so is a manifest (``csv_manifest``).
+Osler has no tasks for tables yet; it inspects them (``osler.datasets.tables``). A table that has images beside it and
+says so is a manifest (``csv_manifest``).
 """
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from osler.datasets.layouts.files import visible
+from osler.datasets.layouts.files import image_suffix, visible
 from osler.datasets.layouts.needs import Need, look
 from osler.datasets.plan import TaskName
 from osler.errors import DatasetError
 
-__all__ = ["NAME", "NEEDS", "ClinicalTable", "list_tables", "read", "sniff"]
+__all__ = [
+    "MISSING",
+    "NAME",
+    "NEEDS",
+    "ClinicalTable",
+    "Known",
+    "holds_tables",
+    "known_table",
+    "list_tables",
+    "read",
+    "sniff",
+    "table_files",
+]
 
 NAME: str = "tables"
 NEEDS: tuple[Need, ...] = ()  # nobody who asks for images is helped by it
@@ -24,11 +38,44 @@ _SUFFIXES = (".data", ".csv", ".tsv")
 _DELIMITERS = (",", ";", "\t")
 _FEWEST_COLUMNS = 3
 _LARGEST, _MOST_CELLS = 100 << 20, 5_000_000  # bytes; clinical tables are smaller
-_MISSING = {"", "?", "NA", "N/A", "n/a", "nan", "NaN", "null", "-9", "-9.0"}
+MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "nan", "NaN", "null"})
+"""Words that stand for a missing value in every table."""
+_MISSING = {*MISSING, "-9", "-9.0"}
+_HEAD = 1 << 16
+_NOT_CLINICAL = ("image", "mask", "signal")  # columns of a manifest
 # UCI "Heart Disease" (https://archive.ics.uci.edu/dataset/45): files without a header, the diagnosis last.
 _HEART = "processed."
 _HEART_COLUMNS = 14
 _HEART_SITES = ("cleveland", "hungarian", "switzerland", "va")
+_HEART_NAMES = (
+    "age",
+    "sex",
+    "chest pain",
+    "resting blood pressure",
+    "cholesterol",
+    "fasting sugar",
+    "ECG",
+    "maximal rate",
+    "angina",
+    "oldpeak",
+    "slope",
+    "vessels",
+    "thal",
+    "diagnosis",
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a table by its file's name: the columns, the source, and the column that is to be predicted.
+
+    ``answer`` is "" where it is coded otherwise than in the other tables; an answer above ``negative`` is positive.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    answer: str
+    negative: float
 
 
 @dataclass(frozen=True)
@@ -69,6 +116,50 @@ def read(path: Path, task: TaskName | None) -> NoReturn:
     )
 
 
+def table_files(path: Path) -> list[Path]:
+    """The files that may be tables: a file itself, or those directly in a folder, by their suffixes."""
+    found = [path] if path.is_file() else visible(path) if path.is_dir() else []
+    return [one for one in found if one.is_file() and one.suffix.lower() in _SUFFIXES]
+
+
+def holds_tables(path: Path) -> bool:
+    """Whether a file is a table that names no images, or a folder holds one and no images; only beginnings are read."""
+    files = table_files(path)
+    return any(_begins_as_table(one) for one in files) and (path.is_file() or not look(path).images)
+
+
+def known_table(path: Path) -> Known | None:
+    """What is known of a table from elsewhere."""
+    sources = {f"{_HEART}{name}.data": name for name in (*_HEART_SITES, "statlog")}
+    name = sources.get(path.name)
+    if name is None:
+        return None
+    return Known(name, _HEART_NAMES, _HEART_NAMES[-1] if name in _HEART_SITES else "", 0.0)
+
+
+def _begins_as_table(path: Path) -> bool:
+    """Whether most of the first lines have one number of cells, three or more."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_HEAD)
+        lines = data.decode("utf-8-sig", "ignore" if len(data) == _HEAD else "strict").splitlines()
+        rows = _split(lines[:-1] if len(data) == _HEAD else lines)
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    if not rows or b"\0" in data or any(cell.strip().lower().startswith(_NOT_CLINICAL) for cell in rows[0]):
+        return False
+    if any(image_suffix(cell.strip()) or cell.strip().lower().endswith(".dcm") for row in rows[:2] for cell in row):
+        return False
+    width, count = Counter(map(len, rows)).most_common(1)[0]
+    return width >= _FEWEST_COLUMNS and len(rows) > 1 and 2 * count > len(rows)
+
+
+def _split(lines: Sequence[str]) -> list[list[str]]:
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+
+
 def list_tables(path: Path) -> list[ClinicalTable]:
     """The tables that lie directly in a folder."""
     found = (_table(p) for p in visible(path) if p.is_file() and p.suffix.lower() in _SUFFIXES)
@@ -82,10 +173,7 @@ def _table(path: Path) -> ClinicalTable | None:
         text = path.read_text("utf-8-sig")
         if max(map(text.count, _DELIMITERS)) > _MOST_CELLS:
             return None
-        lines = text.splitlines()
-        first = next((line for line in lines if line.strip()), "")
-        delimiter = max(_DELIMITERS, key=first.count)
-        rows = [tuple(cell.strip() for cell in row) for row in csv.reader(lines, delimiter=delimiter) if row]
+        rows = [tuple(cell.strip() for cell in row) for row in _split(text.splitlines())]
     except (OSError, UnicodeDecodeError, csv.Error):
         return None
     if len(rows) < 2 or len(rows[0]) < _FEWEST_COLUMNS or len({len(row) for row in rows}) > 1:

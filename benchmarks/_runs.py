@@ -69,12 +69,22 @@ def run(command: Sequence[str | Path]) -> Run:
         report = Path(folder) / "usage.json"
         launcher = [sys.executable, "-S", "-c", _LAUNCHER, report]
         ended = subprocess.run(
-            [str(part) for part in [*launcher, *command]], stdout=subprocess.PIPE, text=True, check=False
+            [str(part) for part in [*launcher, *command]],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=_as_installed(),
         )
         if ended.returncode:
             raise SystemExit(f"{' '.join(map(str, command))} ended with {ended.returncode}\n{ended.stdout}")
         usage = json.loads(report.read_text())
     return Run(usage["seconds"], usage["peak"] / 2**20, ended.stdout)
+
+
+def _as_installed() -> dict[str, str]:
+    """The environment, but with Python's compiled files kept, as pip keeps those of a package that it installs: a
+    checkout whose environment forbids them compiles Osler at every start, and no peer."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def osler(*arguments: str | Path) -> Run:

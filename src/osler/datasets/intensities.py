@@ -157,9 +157,9 @@ def limits_from(values: Array | Moments, plan: NormalisationPlan, lowest: float,
 
 
 def _moments(values: Array) -> Moments:
-    """Plane by plane, so that nothing of the array's size is allocated."""
+    """Of (C, *spatial), of a volume plane by plane, so that nothing of its size is allocated."""
     moments = Moments()
-    for plane in [values[..., n] for n in range(values.shape[-1])] if values.ndim > 2 else [values]:
+    for plane in [values[..., n] for n in range(values.shape[-1])] if values.ndim > 3 else [values]:
         moments.add(plane)
     return moments
 

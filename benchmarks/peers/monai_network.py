@@ -21,7 +21,8 @@ if __name__ == "__main__":
     folder, image_path, target = sys.argv[1:]
     model = Model.open(folder)
     plan, network = model.plan, load_network(model)
-    volume = torch.from_numpy(prepare([read_image(Path(image_path))], plan).array)[None]
+    prepared = prepare([read_image(Path(image_path))], plan)
+    volume = torch.from_numpy(prepared.array)[None]
 
     def labels(array: torch.Tensor) -> np.ndarray:
         """(1, C, *S) to (*S)."""
@@ -36,5 +37,7 @@ if __name__ == "__main__":
         mask = labels(volume)
         seconds = time.perf_counter() - begun
     values = np.array([0, *(label.value for label in plan.labels.labels)], np.uint8)
-    np.save(target, values[mask])
+    whole = np.zeros(prepared.trace.source_shape, np.uint8)  # what was cropped off is background
+    whole[prepared.trace.source_part[1:]] = values[mask]
+    np.save(target, whole)
     print(json.dumps({"seconds": seconds}))

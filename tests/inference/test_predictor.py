@@ -222,3 +222,20 @@ def test_a_volume_for_which_a_single_window_is_too_much_is_not_answered(segmente
     monkeypatch.setattr(OpenVinoEngine, "run", none_left)
     with pytest.raises(MemoryError):
         _labelled(segmenter, _volume())
+
+
+def test_logits_are_never_rounded_to_bfloat16(segmenter, monkeypatch):
+    asked, load = [], OpenVinoEngine.load
+
+    def recorded(self, graph, **settings):
+        asked.append((settings["output"], settings["narrow"]))
+        load(self, graph, **settings)
+
+    monkeypatch.setattr(OpenVinoEngine, "load", recorded)
+    with Predictor(segmenter):
+        assert asked == [("logits", False)] * 2
+    heads = [(np.ones((3, 2), np.float32), np.zeros(3, np.float32))] * 2
+    monkeypatch.setattr("osler.inference.predictor.narrow_heads", lambda model, members: heads)
+    with pytest.raises(ModelError, match="features"):  # these graphs have none
+        Predictor(segmenter).__enter__()
+    assert asked[2] == ("features", True)

@@ -197,7 +197,7 @@ def test_pruning_takes_parameters_away_and_writes_a_model_of_its_own_plan(
 
 
 @pytest.mark.usefixtures("every_loss_allowed")
-def test_a_student_uses_its_time(segmenter: Model, masks: Path, tmp_path: Path) -> None:
+def test_a_student_may_be_given_a_time(segmenter: Model, masks: Path, tmp_path: Path) -> None:
     result = compress(segmenter, masks, output=tmp_path / "small", prune=0.5, budget=6, device="cpu")
     assert result.model is not None
     assert result.model.info.lineage["steps"][0] >= 1  # how many depends on what else the machine does

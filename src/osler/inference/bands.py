@@ -136,8 +136,7 @@ class Bands:
         begins, ends = [0] * len(layout.padded), list(layout.padded)
         begins[layout.row_axis], ends[layout.row_axis] = band.first, band.last
         begins[layout.axis], ends[layout.axis] = self._start, self._following
-        lows = zip(begins, layout.low, strict=True)
-        first = [max(begin, low) for begin, low in lows]
+        first = [max(begin, low) for begin, low in zip(begins, layout.low, strict=True)]
         last = [min(end, low + size) for end, low, size in zip(ends, layout.low, layout.shape, strict=True)]
         if band.values is None or any(one >= other for one, other in zip(first, last, strict=True)):
             return None
@@ -195,4 +194,5 @@ def _cut(here: Sequence[slice], there: Sequence[slice]) -> Iterator[_Pair]:
     rows = max(1, _CACHED // int(np.prod(sizes[1:])))
     for first in range(0, sizes[0], rows):
         count = min(rows, sizes[0] - first)
-        yield tuple((slice(box[0].start + first, box[0].start + first + count), *box[1:]) for box in (here, there))  # type: ignore[misc]
+        own, other = ((slice(box[0].start + first, box[0].start + first + count), *box[1:]) for box in (here, there))
+        yield own, other

@@ -114,9 +114,8 @@ class Predictor:
                 precision = self.choice.precision
                 graph = self.model.graph(member, INT8_SUFFIX if precision == "int8" else engine.suffix)
                 whole = self.plan.task != "segment"
-                engine.load(
-                    graph, precision=precision, threads=self._threads, output=output, many=whole, narrow=not whole
-                )
+                narrow = output == "features"  # logits are what is compared: rounded, near ones become equal
+                engine.load(graph, precision=precision, threads=self._threads, output=output, many=whole, narrow=narrow)
                 self._engines.append(engine)
             self._selector.load()
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
@@ -363,12 +362,10 @@ class Predictor:
 
     def _logits_of(self, engine: Engine, windows: Array) -> Array:
         """(B, C, \\*patch) to (B, O, \\*patch); of tasks without masks (B, C, \\*S) to (B, O)."""
-        (values,) = engine.run({"image": windows}).values()
-        values = values.astype(np.float32, copy=False)
         if not self._heads:
-            return values
+            return engine.run({"image": windows})["logits"]
         weight, bias = self._heads[self._engines.index(engine)]
-        features = values
+        features = engine.run({"image": windows})["features"].astype(np.float32, copy=False)
         logits = weight @ features.reshape(*features.shape[:2], -1) + bias[:, None]
         return logits.reshape(len(logits), len(weight), *features.shape[2:])
 

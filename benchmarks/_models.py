@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _SIZE = (96, 96, 64) if QUICK else (256, 256, 128)
+_MOSAIC = (80, 84, 60) if QUICK else (260, 252, 120)  # the same windows of 40×56×40 in MONAI, which starts at every half
 _PATCH = (64, 64, 64)
 _SPACING = (1.4, 1.4, 1.6)  # about what the phantoms have; the same for all, so that nothing is resampled
 _STEPS = 4 if QUICK else 150
@@ -96,13 +97,13 @@ def nnunet_model() -> Path:
 
 
 def mosaic() -> tuple[Path, Path]:
-    """Real hippocampus volumes side by side, 256×256×128, and their masks."""
-    image, mask = WORK / f"mosaic{_SUFFIX}.nii.gz", WORK / f"mosaic{_SUFFIX}-mask.nii.gz"
+    """Real hippocampus volumes side by side, 260×252×120, and their masks."""
+    image, mask = WORK / f"mosaic-260{_SUFFIX}.nii.gz", WORK / f"mosaic-260{_SUFFIX}-mask.nii.gz"
     if not mask.exists():
         sources = sorted((DATA / "hippocampus" / "imagesTr").glob("*.nii.gz"))
-        volumes = [np.zeros(_SIZE, np.float32), np.zeros(_SIZE, np.uint8)]
+        volumes = [np.zeros(_MOSAIC, np.float32), np.zeros(_MOSAIC, np.uint8)]
         tile = (32, 48, 32)
-        starts = [range(0, size - length + 1, length) for size, length in zip(_SIZE, tile, strict=True)]
+        starts = [range(0, size - length + 1, length) for size, length in zip(_MOSAIC, tile, strict=True)]
         places = [(i, j, k) for i in starts[0] for j in starts[1] for k in starts[2]]
         for number, start in enumerate(places):
             source = sources[number % len(sources)]

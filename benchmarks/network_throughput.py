@@ -3,7 +3,7 @@
     python benchmarks/network_throughput.py [--runs N] [--quick]
 
 Two trained networks: a residual U-Net of five levels on a phantom that it has not seen, and a real nnU-Net on real
-volumes side by side. The masks of both programs are compared with each other and with the truth.
+volumes side by side (260×252×120: where MONAI and nnU-Net's rule, which Osler follows, place the same windows). The masks of both programs are compared with each other and with the truth.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def _theirs(model: Path, image: Path, mask: Path) -> Run:
 def compared(name: str, model: Path, image: Path, truth: Path) -> list[Row]:
     """One network: seconds, times faster, memory and agreement of each precision."""
     masks = {way: WORK / f"throughput-{way}.npy" for way in (*PRECISIONS, "MONAI")}
-    ways = {precision: partial(_ours, model, image, precision, masks[precision]) for precision in PRECISIONS}
+    ways = {"bf16": partial(_ours, model, image, "bf16", masks["bf16"])}
     if PEERS:
         ways["MONAI"] = partial(_theirs, model, image, masks["MONAI"])
-    measured = alternate(ways)
+    measured = alternate(ways, warm=False)  # each process warms itself
+    measured |= alternate({"float32": partial(_ours, model, image, "float32", masks["float32"])}, runs=1, warm=False)
     expected = np.asarray(nibabel.load(truth).dataobj)
     theirs = measured.get("MONAI")
     rows = []
@@ -46,16 +47,18 @@ def compared(name: str, model: Path, image: Path, truth: Path) -> list[Row]:
         ours, found = measured[precision], np.load(masks[precision])
         what = f"{name}, {precision}"
         beside = {} if theirs is None else {"peer": theirs.median}
+        first = precision == "bf16"
         rows.append(ours.row(f"{what}: seconds", **beside))
         memory = {} if theirs is None else {"peer": theirs.peak_mb / 1000}
         rows.append(Row(f"{what}: peak memory of the process", ours.peak_mb / 1000, unit="GB", **memory))
         if theirs is not None:
-            first = precision == "bf16"
             their_mask = np.load(masks["MONAI"])
-            ratio = times_faster(f"{what}: times faster", ours, theirs)
             agreement = Row(f"{what}: mean Dice between the masks of the two", dice(found, their_mask))
-            rows += [_claimed(ratio, "4", "8", MUST_BE_FASTER), _claimed(agreement, "0.998", "", MUST_AGREE)] if first \
-                else [ratio, agreement]  # fmt: skip
+            if first:
+                ratio = times_faster(f"{what}: times faster", ours, theirs)
+                rows += [_claimed(ratio, "4", "8", MUST_BE_FASTER), _claimed(agreement, "0.998", "", MUST_AGREE)]
+            else:
+                rows.append(agreement)
             truths = {"peer": dice(their_mask, expected)}
         else:
             truths = {}
@@ -77,5 +80,8 @@ if __name__ == "__main__":
             *compared("nnU-Net (hippocampus), 40×56×40 windows", nnunet_model(), *mosaic()),
         ],
         peer="MONAI sliding_window_inference, eager float32, same windows",
-        notes=["Each run is a process of its own that loads the network and warms it up before it measures."],
+        notes=[
+            "Each run is a process of its own that loads the network and warms it up before it measures.",
+            "nnU-Net's volume is 260×252×120: of 256×256×128 the two place different windows. float32 ran once.",
+        ],
     )

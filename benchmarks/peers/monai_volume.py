@@ -1,4 +1,7 @@
-"""MODEL SCAN MASK: what people write with MONAI to label a scan with a network: its own transforms, eager float32."""
+"""MODEL SCAN MASK [--labels]: what people write with MONAI to label a scan with a network: its own transforms, eager
+float32. With ``--labels`` the labels go back onto the scan's grid and not the probabilities of each class, of which 25 in
+512×512×300 do not fit into 24 GB.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from osler.models.folder import Model
 if __name__ == "__main__":
     torch.set_num_threads(2)
     model, scan, target = Model.open(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    as_labels = "--labels" in sys.argv
     plan, network = model.plan, load_network(model)
     limits = plan.normalisation[0]
     low, high = ((value - limits.mean) / limits.std for value in (limits.low, limits.high))
@@ -38,10 +42,11 @@ if __name__ == "__main__":
             Spacingd("image", plan.grid.spacing, mode="bilinear", align_corners=False),
         ]
     )
+    back = Invertd("pred", transform=before, orig_keys="image", nearest_interp=as_labels, to_tensor=True)
+    choice = AsDiscreted("pred", argmax=True)
     after = Compose(
         [
-            Invertd("pred", transform=before, orig_keys="image", nearest_interp=False, to_tensor=True),
-            AsDiscreted("pred", argmax=True),
+            *((choice, back) if as_labels else (back, choice)),
             SaveImaged(
                 "pred",
                 output_dir=target.parent,
@@ -69,4 +74,5 @@ if __name__ == "__main__":
             mode="gaussian",
         )
     data["pred"] = decollate_batch(logits)[0]
+    del logits
     after(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -13,7 +14,7 @@ from osler.datasets.preparation import Prepared
 from osler.inference.engines import Engine
 from osler.studies.geometry import Array
 
-__all__ = ["Halving", "Most", "OncePerValue", "flips_of", "logits_in_flight", "stacks_of"]
+__all__ = ["Halving", "Most", "OncePerValue", "Timed", "flips_of", "logits_in_flight", "stacks_of"]
 
 
 _ONE_VALUE = 1e-5  # deviations apart, what resampling makes of equal values
@@ -57,6 +58,29 @@ class Halving:
                 most = self._most.items = len(batch) // 2
         parts = [self(batch[first : first + most]) for first in range(0, len(batch), most)]
         return np.concatenate(parts)
+
+
+class Timed:
+    """Runs batches and remembers how many windows that were, and their seconds.
+
+    The first batch does not count: the graph is compiled or fetched for it.
+    """
+
+    def __init__(self, run: Callable[[Array], Array]) -> None:
+        self._run = run
+        self._begun = False
+        self.windows = 0
+        self.seconds = 0.0
+
+    def __call__(self, windows: Array) -> Array:
+        """(B, C, \\*patch) to what the network says."""
+        before = time.perf_counter()
+        answers = self._run(windows)
+        if self._begun:
+            self.seconds += time.perf_counter() - before
+            self.windows += len(windows)
+        self._begun = True
+        return answers
 
 
 class OncePerValue:

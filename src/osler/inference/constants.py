@@ -1,4 +1,5 @@
-"""``Constants``: what a network takes on this machine, measured on its first long run and kept in the user's cache.
+"""``Constants``: what a network takes on this machine, measured on its first long run, corrected by every run after it,
+and kept in the user's cache.
 
 CACHE/constants/<key>.json
 
@@ -24,11 +25,13 @@ from osler.datasets.hardware import Hardware
 from osler.inference.meter import Meter
 from osler.inference.predictor import Predictor
 
-__all__ = ["Constants", "constants_of", "known_constants", "learn_rest"]
+__all__ = ["Constants", "constants_of", "known_constants", "learn"]
 
 _VERSION = 1
 _REST_PER_VOXEL = 6e-8  # until a run has told: reading, resampling, labelling and writing a CT of 512 × 512 × 300
 _REST_PER_STUDY = 0.02
+_ENOUGH_WINDOWS = 8  # timed in a run, from which on they tell more than the trial did
+_MOST_EARLIER = 3  # runs that a new one is weighed against
 
 
 class Constants(BaseModel):
@@ -40,7 +43,7 @@ class Constants(BaseModel):
         batch_bytes: the same of the usual batch.
         rest_voxel_s: seconds per voxel of the source for all but the network.
         rest_study_s: the same per study.
-        learnt: how many runs have told of the rest.
+        learnt: how many runs have told.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,22 +96,31 @@ def constants_of(predictor: Predictor) -> Constants:
     return found
 
 
-def learn_rest(predictor: Predictor, constants: Constants, *, seconds: float, windows: int, voxels: int) -> None:
-    """Remember what a run took beside the network; of several runs the mean.
+def learn(predictor: Predictor, constants: Constants, *, seconds: float, windows: int, voxels: int) -> None:
+    """Remember what a run took, in the network and beside it; what earlier runs took counts less with each.
+
+    What was measured once, perhaps while the machine was busy, so does not stand for ever.
 
     Args:
-        predictor: of the run.
-        constants: that it was estimated with.
+        predictor: of the run; it has timed its windows.
+        constants: that the run was estimated with.
         seconds: by the clock, of studies that were large enough to tell.
-        windows: that went through the network.
+        windows: that these were thought to need; what really ran of them counts where it was timed.
         voxels: of their sources.
     """
-    rest = (seconds - windows * constants.window_s) / max(1, voxels)
-    if rest <= 0:  # windows were passed over: the run cannot tell
-        return
-    weight = min(constants.learnt, 9)
-    mean = rest if weight == 0 else (constants.rest_voxel_s * weight + rest) / (weight + 1)
-    _keep(predictor, constants.model_copy(update={"rest_voxel_s": mean, "learnt": constants.learnt + 1}))
+    timed, share = predictor.timed, 1 / (1 + min(constants.learnt, _MOST_EARLIER))
+    network, window_s = windows * constants.window_s, constants.window_s
+    if timed.windows >= _ENOUGH_WINDOWS:
+        network, window_s = timed.seconds, timed.seconds / timed.windows
+    rest = (seconds - network) / max(1, voxels)
+    found = constants.model_copy(
+        update={
+            "window_s": constants.window_s + share * (window_s - constants.window_s),
+            "rest_voxel_s": constants.rest_voxel_s + share * (max(0.0, rest) - constants.rest_voxel_s),
+            "learnt": constants.learnt + 1,
+        }
+    )
+    _keep(predictor, found)
 
 
 def _keep(predictor: Predictor, constants: Constants) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
 from osler.errors import ModelError, UsageError
-from osler.inference.batches import Halving, Most, OncePerValue, flips_of, logits_in_flight, stacks_of
+from osler.inference.batches import Halving, Most, OncePerValue, Timed, flips_of, logits_in_flight, stacks_of
 from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
 from osler.inference.heads import narrow_heads
 from osler.inference.labelled import Into, LabelCount, Labelled, value_table
@@ -59,6 +59,8 @@ class Predictor:
         members: which members to use; None for all.
         calibration: None takes the model's own.
 
+    ``timed`` tells how many windows of masks went through the network since it was made, and their seconds.
+
     Raises:
         UsageError: for mirroring where the plan forbids it, a member that does not exist, or a precision that cannot be
             run or that the parity record forbids.
@@ -96,6 +98,7 @@ class Predictor:
         self.choice = choose_precision(model, precision, engine)
         self._threads = threads
         self._most = Most()
+        self.timed = Timed(self._run_windows)
         self._engines: list[Engine] = []
         self._heads: list[tuple[Array, Array]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -186,7 +189,7 @@ class Predictor:
         source = SlabSource(images, self.plan)
         head = self._head()
         labeller = Labeller(source.trace, head, self.plan.outputs, self._pool)
-        selection = self._selector.select(images, source, self._run_windows, head)
+        selection = self._selector.select(images, source, self.timed, head)
         sink = (into or MaskInMemory)(images[0], table.dtype)
         with closing(self._labels(source, labeller, selection)) as kept:
             fill(sink, whole_planes(kept, source.trace, table))
@@ -202,7 +205,7 @@ class Predictor:
         self, source: SlabSource, labeller: Labeller, selection: Selection | None
     ) -> Generator[Array, None, None]:
         """Class indices (I, J, planes) of the part of the source that is kept, from its first plane to its last."""
-        each = Halving(self._run_windows, self._most)
+        each = Halving(self.timed, self._most)
         run = each if self._every_window else OncePerValue(each)
         patch, weights = self.plan.patch, self.plan.window_weights
         batch = _windows_at_once(patch, self._engines)

@@ -14,7 +14,7 @@ from typing import Any
 from osler.datasets.free_memory import free_memory, resident_memory
 from osler.datasets.layouts.masks import grid_of
 from osler.errors import DatasetError, PlanError, StudyError, Unsuitable, UsageError
-from osler.inference.constants import Constants, learn_rest
+from osler.inference.constants import Constants, learn
 from osler.inference.need import Header, Need, need_of
 from osler.inference.predictor import Predictor
 from osler.studies.discovery import Found
@@ -182,12 +182,12 @@ class Gauge:
         return Estimates(tuple(self._of(study, room) for study in looked), room, len(found))
 
     def learn(self, done: Iterable[PredictedStudy]) -> None:
-        """Remember what a run took beside the network, from those of its studies that were large enough to tell."""
+        """Remember what a run took, from those of its studies that were large enough to tell."""
         told = [(study.seconds, *self._told[study.name]) for study in done if study.name in self._told]
         large = [one for one in told if one[2] >= _LARGE]
         if self._constants is not None and large:
             seconds, windows, voxels = (sum(column) for column in zip(*large, strict=True))
-            learn_rest(self._predictor, self._constants, seconds=seconds, windows=int(windows), voxels=int(voxels))
+            learn(self._predictor, self._constants, seconds=seconds, windows=int(windows), voxels=int(voxels))
 
     def check(self, study: Found) -> None:
         """Make batches as small as the study needs.

@@ -23,57 +23,43 @@ __all__ = [
     "hippocampus_plan",
     "mosaic",
     "nnunet_model",
-    "phantom_ct",
     "resnet18",
     "scan_of_64",
     "untrained",
 ]
 
 _SIZE = (96, 96, 64) if QUICK else (256, 256, 128)
-_MOSAIC = (80, 84, 60) if QUICK else (260, 252, 120)  # the same windows of 40×56×40 in MONAI, which starts at every half
+_MOSAIC = (80, 84, 60) if QUICK else (260, 252, 120)  # MONAI places the same windows of 40×56×40
 _PATCH = (64, 64, 64)
-_SPACING = (1.4, 1.4, 1.6)  # about what the phantoms have; the same for all, so that nothing is resampled
-_STEPS = 4 if QUICK else 150
+_TILE = (32, 48, 32)  # of a hippocampus volume
+_TILED, _TILES = (96, 96, 96), 18
+_STEPS = 4 if QUICK else 300
 _CASES = 4 if QUICK else 8
 _FEATURES = (8, 16, 32, 64, 80) if QUICK else (32, 64, 128, 256, 320)
 _SUFFIX = "-quick" if QUICK else ""
 
 
-def phantom_ct(number: int, place: Path) -> tuple[Path, Path]:
-    """A chest phantom as a volume of 256×256×128 and its mask (lungs, heart, spine; nodules count as lungs)."""
-    from osler.studies.phantoms import chest_anatomy, chest_ct
-
-    image, mask = place / "images" / f"chest_{number}.nii.gz", place / "masks" / f"chest_{number}.nii.gz"
-    if not mask.exists():
-        for path in (image, mask):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        phantom = chest_ct.make(seed=number, size=_SIZE, scanner=0)
-        labels = np.where(phantom.mask.array[0] == chest_anatomy.NODULES, chest_anatomy.LUNGS, phantom.mask.array[0])
-        for voxels, path in ((phantom.image.array[0], image), (labels.astype(np.uint8), mask)):
-            nibabel.save(nibabel.Nifti1Image(_of_length(voxels, _SIZE[2]), np.diag([*_SPACING, 1.0])), path)
-    return image, mask
-
-
-def _of_length(voxels: np.ndarray, slices: int) -> np.ndarray:
-    """A volume with so many slices: the first ones, or the last one again and again."""
-    missing = max(0, slices - voxels.shape[2])
-    return np.pad(voxels, ((0, 0), (0, 0), (0, missing)), mode="edge")[..., :slices]
-
-
 def five_level_unet() -> tuple[Path, Path, Path]:
-    """A residual U-Net of 32 to 320 filters trained on phantoms for some minutes, an unseen volume, its mask."""
-    data, model = WORK / f"chests{_SUFFIX}", WORK / f"five-levels{_SUFFIX}"
+    """A residual U-Net of 32 to 320 filters trained for minutes on hippocampi side by side; others as a volume of
+    256×256×128; their mask."""
+    data, model = WORK / f"tiled{_SUFFIX}", WORK / f"five-levels{_SUFFIX}"
+    sources = _hippocampi()
+    seen, unseen = sources[: _CASES * _TILES], sources[_CASES * _TILES :]
     for number in range(_CASES):
-        phantom_ct(number, data)
-    image, mask = phantom_ct(1000, WORK / f"unseen-chest{_SUFFIX}")
+        part = seen[number * _TILES : (number + 1) * _TILES]
+        _side_by_side(
+            part, _TILED, data / "images" / f"tiled_{number}.nii.gz", data / "masks" / f"tiled_{number}.nii.gz"
+        )
+    image, mask = (WORK / f"unseen-tiled{_SUFFIX}{what}.nii.gz" for what in ("", "-mask"))
+    _side_by_side(unseen, _SIZE, image, mask)
     if not (model / "model.json").exists():
         levels = len(_FEATURES)
         network = {"family": "unet", "features": _FEATURES, "blocks": (1,) * levels}
         network["strides"] = ((1, 1, 1), *((2, 2, 2),) * (levels - 1))
-        changes = {"patch": _PATCH, "batch": 1, "network": network, "grid": {"spacing": _SPACING}}
+        changes = {"patch": _PATCH, "batch": 1, "network": network, "grid": {"spacing": (1.0, 1.0, 1.0)}}
         chosen = WORK / "five-levels.json"
         chosen.write_text(json.dumps({**changes, "precision": "bf16", "channels_last": True}))
-        patient = r"chest_(\d+)"
+        patient = r"tiled_(\d+)"
         arguments = ("--steps", str(_STEPS), "--plan", chosen, "--output", model, "--force", "--patient", patient)
         osler("train", data, *arguments)
     return model, image, mask
@@ -99,21 +85,30 @@ def nnunet_model() -> Path:
 def mosaic() -> tuple[Path, Path]:
     """Real hippocampus volumes side by side, 260×252×120, and their masks."""
     image, mask = WORK / f"mosaic-260{_SUFFIX}.nii.gz", WORK / f"mosaic-260{_SUFFIX}-mask.nii.gz"
-    if not mask.exists():
-        sources = sorted((DATA / "hippocampus" / "imagesTr").glob("*.nii.gz"))
-        volumes = [np.zeros(_MOSAIC, np.float32), np.zeros(_MOSAIC, np.uint8)]
-        tile = (32, 48, 32)
-        starts = [range(0, size - length + 1, length) for size, length in zip(_MOSAIC, tile, strict=True)]
-        places = [(i, j, k) for i in starts[0] for j in starts[1] for k in starts[2]]
-        for number, start in enumerate(places):
-            source = sources[number % len(sources)]
-            for volume, path in zip(volumes, (source, source.parents[1] / "labelsTr" / source.name), strict=True):
-                part = np.asarray(nibabel.load(path).dataobj)[tuple(slice(0, length) for length in tile)]
-                part = part / max(float(np.percentile(part, 99)), 1e-6) if volume.dtype == np.float32 else part
-                volume[tuple(slice(s, s + n) for s, n in zip(start, part.shape, strict=True))] = part
-        for volume, target in zip(volumes, (image, mask), strict=True):
-            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), target)
+    _side_by_side(_hippocampi(), _MOSAIC, image, mask)
     return image, mask
+
+
+def _hippocampi() -> list[Path]:
+    return sorted((DATA / "hippocampus" / "imagesTr").glob("*.nii.gz"))
+
+
+def _side_by_side(sources: list[Path], size: tuple[int, ...], image: Path, mask: Path) -> None:
+    """A volume of whole tiles, each the corner of a source, and its mask; unless they are there."""
+    if mask.exists():
+        return
+    volumes = [np.zeros(size, np.float32), np.zeros(size, np.uint8)]
+    starts = [range(0, side - length + 1, length) for side, length in zip(size, _TILE, strict=True)]
+    places = [(i, j, k) for i in starts[0] for j in starts[1] for k in starts[2]]
+    for number, start in enumerate(places):
+        source = sources[number % len(sources)]
+        for volume, path in zip(volumes, (source, source.parents[1] / "labelsTr" / source.name), strict=True):
+            part = np.asarray(nibabel.load(path).dataobj)[tuple(slice(0, length) for length in _TILE)]
+            part = part / max(float(np.percentile(part, 99)), 1e-6) if volume.dtype == np.float32 else part
+            volume[tuple(slice(s, s + n) for s, n in zip(start, part.shape, strict=True))] = part
+    for volume, target in zip(volumes, (image, mask), strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), target)
 
 
 def hippocampus_plan() -> Path:

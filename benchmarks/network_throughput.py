@@ -2,8 +2,9 @@
 
     python benchmarks/network_throughput.py [--runs N] [--quick]
 
-Two trained networks: a residual U-Net of five levels on a phantom that it has not seen, and a real nnU-Net on real
-volumes side by side (260×252×120: where MONAI and nnU-Net's rule, which Osler follows, place the same windows). The masks of both programs are compared with each other and with the truth.
+Two trained networks, a residual U-Net of five levels and a real nnU-Net, on real volumes side by side (of the second
+260×252×120, where MONAI and Osler place the same windows). The masks of both programs are
+compared with each other and with the truth.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/time_to_dice.py [--quick]
 
-One training per budget; the seconds are those of planning and training by the clock, whatever the budget said.
+One training per budget; what counts is the whole command by the clock, from reading the data to the evaluated model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from _runs import DATA, figure_of, train
 from _table import QUICK, Row, write_table
 
-BUDGETS = ("20s",) if QUICK else ("30s", "60s", "90s", "2m")
+BUDGETS = ("20s",) if QUICK else ("30s", "60s", "90s")
 ENOUGH, MUST_BE_UNDER = 0.83, 120.0
 PEER_SECONDS = 42 * 60.0
 
@@ -21,15 +21,14 @@ if __name__ == "__main__":
         figure = figure_of(ours, "dice")
         if figure is None or figure.value is None:
             raise SystemExit("there is no mean Dice")
-        seconds = float(ended.record["plan"]["budget_s"] or ended.seconds)
         over = f"{figure.n} cases; whole command {ended.seconds:.0f} s, {ended.peak_mb / 1000:.1f} GB"
         rows.append(
             Row(f"mean Dice after {budget} of planning and training", figure.value, figure.low, figure.high, over)
         )
         if reached is None and figure.value >= ENOUGH:
-            reached = seconds
+            reached = ended.seconds
     if reached is not None:
-        first = Row("shortest budget that reached 0.83", reached, unit="s", must_reach="< 120 s", aim="60 s",
+        first = Row("shortest whole command that reached 0.83", reached, unit="s", must_reach="< 120 s", aim="60 s",
                     met=reached < MUST_BE_UNDER, peer=PEER_SECONDS, reference="nnU-Net, pseudo-Dice .83 after 42 min, "
                     "measured on two such cores before; not run here")  # fmt: skip
         rows.insert(0, first)

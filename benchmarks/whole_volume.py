@@ -133,8 +133,8 @@ if __name__ == "__main__":
         rows,
         peer="MONAI: LoadImage, Spacing, sliding_window_inference (eager float32), arg-max, Invert of the labels, save",
         notes=[
-            "The peer resamples labels back where Osler resamples the probabilities of all classes: MONAI's Invert of 25 "
-            "probabilities needs more than the 24 GB of this machine.",
+            "The peer resamples labels back where Osler resamples probabilities: MONAI's Invert of those of 25 classes "
+            "needs more than the 24 GB of this machine.",
             "float32 ran once, for its memory and its mask.",
         ],
     )

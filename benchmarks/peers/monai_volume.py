@@ -1,5 +1,5 @@
 """MODEL SCAN MASK [--labels]: what people write with MONAI to label a scan with a network: its own transforms, eager
-float32. With ``--labels`` the labels go back onto the scan's grid and not the probabilities of each class, of which 25 in
+float32. With ``--labels`` the labels go back onto the scan's grid and not the probabilities of each class: 25 of
 512×512×300 do not fit into 24 GB.
 """
 

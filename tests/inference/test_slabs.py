@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -63,6 +64,23 @@ def test_weights_about_a_voxel_off_the_middle_go_the_right_way_round(axis, backw
     array = np.random.default_rng(4).normal(size=(2, 33, 30, 50)).astype(np.float32)
     plain = sliding(array, PATCH, network, weights="gaussian")
     np.testing.assert_allclose(joined(array, axis, backwards, weights="gaussian"), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_sums_of_bfloat16_answers_are_off_by_no_more_than_the_answers(axis):
+    array = np.random.default_rng(5).normal(size=(2, 60, 50, 70)).astype(np.float32)
+
+    def rounded(windows):
+        return network(windows).astype(ml_dtypes.bfloat16)
+
+    exact = sliding(array, PATCH, network, overlap=0.5)
+    study = Study(array, axis, False)
+    found = np.zeros_like(exact)
+    for block in blend(study, PATCH, rounded, overlap=0.5):
+        assert block.values.dtype == np.float32
+        found[(slice(None), *block.place)] = block.values
+    size = sliding(array, PATCH, lambda windows: np.abs(network(windows)), overlap=0.5)  # of what was added up
+    assert (np.abs(found - exact) <= 2 * 2**-8 * size + 1e-6).all()
 
 
 def test_a_slab_leaves_as_soon_as_no_window_touches_it():

@@ -3,15 +3,19 @@
 Layers of windows follow each other along one axis, and rows of windows along another within a layer. Of a layer, a band
 of rows is final once the next row of windows begins beyond it; of its planes, those before the next layer. So all
 planes of a patch are held only for the rows that the windows at work touch, and for the others only the planes that the
-next layer adds to.
+next layer adds to. These wait in the type of what is added: where the network answers in bfloat16, sums that wait are
+bfloat16 as well, which is off by no more than the answers are; they are added up in float32.
 """
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +24,16 @@ from osler.studies.geometry import Array
 
 __all__ = ["Bands", "Block"]
 
+_Each = Callable[..., Iterator[None]]
+
 _CACHED = 1 << 16
 """Values of one channel that are weighted at once: what lies in a core's own cache between two passes over it."""
 _MOST_ROWS = 24
 """Rows of a band: while it gives planes back it is there twice."""
 _SMALL = 1 << 19
 """Values of a window that are not worth handing to threads."""
+_OWN = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+"""How memory is asked for that nobody else shares, which is also the faster kind."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,10 @@ class Bands:
             for begin, last in pairwise(edges)
             for first in range(begin, last, _MOST_ROWS)
         ]
-        self._each: Callable[..., Iterator[None]] = map if executor is None else executor.map
+        self._each: _Each = map if executor is None else executor.map
         self._start = self._following = self._finished = 0
         self._left_out: Sequence[tuple[int, ...]] = ()
+        self._dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def begin(self, start: int, following: int, left_out: Sequence[tuple[int, ...]] = ()) -> None:
         """A layer of windows at ``start``, the next one at ``following``; ``left_out`` are not run."""
@@ -74,7 +83,7 @@ class Bands:
 
     def add(self, corner: tuple[int, ...], values: Array) -> None:
         r"""Add a window (F, \*patch) of the layer, weighted."""
-        layout = self._layout
+        layout, self._dtype = self._layout, values.dtype
         if layout.reversed:
             values = np.flip(values, layout.axis + 1)
         weights = layout.weights(self._start, corner)
@@ -99,18 +108,18 @@ class Bands:
             if block is not None:
                 yield block
             del block  # or it would hold the planes that are given back here
-            band.forget(self._layout.axis, self._following)
+            band.forget(self._layout.axis, self._following, self._dtype, self._each)
             self._finished += 1
 
     def _open(self, band: _Band) -> Array:
         """Its values (F, \\*S), of all planes of the layer."""
         layout, start = self._layout, self._start
         length = layout.patch[layout.axis]
-        if band.values is not None and band.plane == start and band.values.shape[layout.axis + 1] == length:
+        if band.values is not None and band.is_open(layout.axis, start, length):
             return band.values
         shape = list(layout.padded)
         shape[layout.axis], shape[layout.row_axis] = length, band.last - band.first
-        values = band.extend(layout.axis, start, (self._channels, *shape), marking=self._marking)
+        values = band.extend(layout.axis, start, (self._channels, *shape), self._each, marking=self._marking)
         if band.unseen is not None:
             for corner in self._left_out:
                 for other, _, there in self._touched(corner):
@@ -154,34 +163,57 @@ class _Band:
         self.values: Array | None = None
         self.unseen: Array | None = None
 
-    def extend(self, axis: int, start: int, shape: tuple[int, ...], *, marking: bool) -> Array:
+    def is_open(self, axis: int, start: int, length: int) -> bool:
+        """Whether all of these planes are there to be added to."""
+        values = self.values
+        return values is not None and self.plane == start and values.shape[axis + 1] == length
+
+    def extend(self, axis: int, start: int, shape: tuple[int, ...], each: _Each, *, marking: bool) -> Array:
         """To planes from ``start`` on, ``shape`` in all; new ones are zero."""
         before, marked, plane = self.values, self.unseen, self.plane
-        values = self.values = np.zeros(shape, np.float32)
+        values = self.values = _zeros(shape, np.dtype(np.float32))
         self.plane = start
         self.unseen = np.zeros(shape[1:], np.bool_) if marking else None
         if before is not None:
             known = slice(start - plane, None)
             count = before.shape[axis + 1] - known.start
-            _planes(values, axis + 1, slice(0, count))[...] = _planes(before, axis + 1, known)
+            _copy(_planes(values, axis + 1, slice(0, count)), _planes(before, axis + 1, known), each)
             if marked is not None and self.unseen is not None:
                 _planes(self.unseen, axis, slice(0, count))[...] = _planes(marked, axis, known)
         return values
 
-    def forget(self, axis: int, following: int) -> None:
-        """Keep the planes from ``following`` on, and the memory of no others."""
+    def forget(self, axis: int, following: int, dtype: np.dtype[Any], each: _Each) -> None:
+        """Keep the planes from ``following`` on, as ``dtype``, and the memory of no others."""
         if self.values is None:
             return
         kept = slice(following - self.plane, None)
         if kept.start >= self.values.shape[axis + 1]:
             self.values = self.unseen = None
             return
-        self.values = _planes(self.values, axis + 1, kept).copy()
+        waiting = _planes(self.values, axis + 1, kept)
+        self.values = _zeros(waiting.shape, dtype)
+        _copy(self.values, waiting, each)
         self.unseen = None if self.unseen is None else _planes(self.unseen, axis, kept).copy()
         self.plane = following
 
 
 _Pair = tuple[tuple[slice, ...], tuple[slice, ...]]
+
+
+def _copy(target: Array, source: Array, each: _Each) -> None:
+    """Channel by channel, to another type where they differ."""
+    for _ in each(lambda to, what: np.copyto(to, what, casting="unsafe"), target, source):
+        pass
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Zeros in memory of their own, which goes back to the system with them. What is allocated in the usual way stays
+    with the process when it is of some megabytes: the gaps that bands of changing size leave came to 250 MB."""
+    count = int(np.prod(shape))
+    room = mmap.mmap(-1, max(1, count * dtype.itemsize), **_OWN)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy asks for its large arrays
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(room, dtype, count=count).reshape(shape)
 
 
 def _planes(array: Array, axis: int, part: slice) -> Array:

@@ -14,6 +14,8 @@ __all__ = ["Meter"]
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+_NEAR = 1 << 22
+"""Bytes by which the peak may be above what is resident now without being reset."""
 
 
 class Meter:
@@ -52,22 +54,24 @@ _running_lock = threading.Lock()
 
 
 def _mark() -> None:
-    """Give the peak since the last mark to every meter that runs, and begin a new one."""
-    if _running:
-        peak = _peak_bytes() / 1e6
-        for meter in _running:
-            meter.peak_mb = max(meter.peak_mb, peak)
-    with suppress(OSError):  # no Linux, or a sandbox that forbids it: the peak is the process's own
-        _CLEAR.write_text("5")
+    """Give the peak since the last mark to every meter that runs, and begin a new one.
+
+    Resetting it walks through all of the process's pages. Where the peak is what is resident now, nothing is reset.
+    """
+    peak, resident = _bytes()
+    for meter in _running:
+        meter.peak_mb = max(meter.peak_mb, peak / 1e6)
+    if peak - resident > _NEAR:
+        with suppress(OSError):  # a sandbox that forbids it: the peak is the process's own
+            _CLEAR.write_text("5")
 
 
-def _peak_bytes() -> int:
+def _bytes() -> tuple[int, int]:
+    """Peak and what is resident now; of no Linux the process's own peak for both."""
     try:
-        lines = _STATUS.read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        lines = (line.split() for line in _STATUS.read_text().splitlines())
+        told = {words[0]: int(words[1]) * 1024 for words in lines if words[0] in ("VmHWM:", "VmRSS:")}
+        return told["VmHWM:"], told["VmRSS:"]
+    except (OSError, KeyError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return peak, peak

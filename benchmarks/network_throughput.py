@@ -80,7 +80,7 @@ if __name__ == "__main__":
             *compared("five-level U-Net, 64³ windows", *five_level_unet()),
             *compared("nnU-Net (hippocampus), 40×56×40 windows", nnunet_model(), *mosaic()),
         ],
-        peer="MONAI sliding_window_inference, eager float32, same windows",
+        peer="MONAI sliding_window_inference, eager float32, same windows, weighted alike",
         notes=[
             "Each run is a process of its own that loads the network and warms it up before it measures.",
             "nnU-Net's volume is 260×252×120: of 256×256×128 the two place different windows. float32 ran once.",

@@ -1,4 +1,8 @@
-"""MODEL IMAGE MASK: MONAI's sliding windows in eager float32 over a volume in memory; the mask goes to a .npy file."""
+"""MODEL IMAGE MASK: MONAI's sliding windows in eager float32 over a volume in memory; the mask goes to a .npy file.
+
+Windows are weighted as the model's plan says. MONAI's own Gaussian is cut off at a thousandth of its peak, which weights
+far voxels of a window otherwise than nnU-Net and Osler do, and two programs that blend differently differ.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from osler.datasets.preparation import prepare
+from osler.inference.windows import gaussian
 from osler.learning.export import load_network
 from osler.models.folder import Model
 from osler.studies.formats import read_image
@@ -23,11 +28,18 @@ if __name__ == "__main__":
     plan, network = model.plan, load_network(model)
     prepared = prepare([read_image(Path(image_path))], plan)
     volume = torch.from_numpy(prepared.array)[None]
+    weights = torch.from_numpy(gaussian(plan.patch, plan.window_weights))
 
     def labels(array: torch.Tensor) -> np.ndarray:
         """(1, C, *S) to (*S)."""
         logits = sliding_window_inference(
-            array, plan.patch, 1, lambda window: network({"image": window})["logits"], plan.overlap, mode="gaussian"
+            array,
+            plan.patch,
+            1,
+            lambda window: network({"image": window})["logits"],
+            plan.overlap,
+            mode="gaussian",
+            roi_weight_map=weights,
         )
         return np.asarray(logits.argmax(1)[0].to(torch.uint8))
 

@@ -1,7 +1,7 @@
 """MODEL IMAGE MASK: MONAI's sliding windows in eager float32 over a volume in memory; the mask goes to a .npy file.
 
-Windows are weighted as the model's plan says. MONAI's own Gaussian is cut off at a thousandth of its peak, which nnU-Net
-and Osler do not, and two programs that blend differently differ.
+Windows are weighted as the model's plan says. MONAI's own Gaussian is cut off at a thousandth of its peak, nnU-Net's
+and Osler's are not, and two programs that blend differently differ.
 """
 
 from __future__ import annotations

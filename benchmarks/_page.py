@@ -22,6 +22,7 @@ _FIRST = (  # the engine's claims, in the order in which they were made; the oth
     "network_throughput",
     "whole_volume",
     "volume_growth",
+    "volume_largest",
     "bf16_share",
     "nnunet_convert",
     "cold_start",

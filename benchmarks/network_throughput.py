@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from _alternate import alternate, times_faster
+from _alternate import RUNS, alternate, times_faster
 from _models import dice, five_level_unet, mosaic, nnunet_model
 from _runs import PEERS, ROOT, WORK, Run, run
 from _table import Row, write_table
@@ -33,13 +33,13 @@ def _theirs(model: Path, image: Path, mask: Path) -> Run:
     return run([sys.executable, ROOT / "benchmarks/peers/monai_network.py", model, image, mask])
 
 
-def compared(name: str, model: Path, image: Path, truth: Path) -> list[Row]:
+def compared(name: str, model: Path, image: Path, truth: Path, *, runs: int = RUNS) -> list[Row]:
     """One network: seconds, times faster, memory and agreement of each precision."""
     masks = {way: WORK / f"throughput-{way}.npy" for way in (*PRECISIONS, "MONAI")}
     ways = {"bf16": partial(_ours, model, image, "bf16", masks["bf16"])}
     if PEERS:
         ways["MONAI"] = partial(_theirs, model, image, masks["MONAI"])
-    measured = alternate(ways, warm=False)  # each process warms itself
+    measured = alternate(ways, runs=runs, warm=False)  # each process warms itself
     measured |= alternate({"float32": partial(_ours, model, image, "float32", masks["float32"])}, runs=1, warm=False)
     expected = np.asarray(nibabel.load(truth).dataobj)
     theirs = measured.get("MONAI")
@@ -78,7 +78,7 @@ if __name__ == "__main__":
         "Network on a volume of 256×256×128, in memory, same weights",
         [
             *compared("five-level U-Net, 64³ windows", *five_level_unet()),
-            *compared("nnU-Net (hippocampus), 40×56×40 windows", nnunet_model(), *mosaic()),
+            *compared("nnU-Net (hippocampus), 40×56×40 windows", nnunet_model(), *mosaic(), runs=min(RUNS, 3)),
         ],
         peer="MONAI sliding_window_inference, eager float32, same windows, weighted alike",
         notes=[

@@ -6,13 +6,14 @@ import time
 import numpy as np
 import pytest
 
+from osler.datasets.plan import GridPlan
 from osler.errors import StudyError, Unreadable
 from osler.inference.engines import Engine
 from osler.inference.predictor import Predictor
 from osler.inference.stream import stream
 from osler.progress import CancelToken
 from osler.studies.image import Image
-from tiny_models import make_model, make_plan
+from tiny_models import make_model, make_plan, thresholds
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,17 @@ def test_what_cannot_be_used_is_told_and_the_others_are_answered_in_order(model)
     assert [int(answers[n].usable[2].argmax()) for n in (0, 2, 4)] == [0, 1, 0]
     with pytest.raises(StudyError, match="empty"):
         _ = answers[1].usable
+
+
+@pytest.mark.parametrize(("shape", "noted"), [((12, 12, 1), True), ((12, 12, 12), False)])
+def test_a_single_slice_before_a_model_of_volumes_is_told(tmp_path, shape, noted):
+    plan = make_plan(names=("bright",), grid=GridPlan(resize="spacing", spacing=(1.0, 1.0, 1.0)))
+    volumes = make_model(tmp_path / "m", plan, *thresholds(1.0))
+    image = Image(np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32))
+    with Predictor(volumes) as predictor:
+        (answer,) = stream(predictor, [("a", lambda: [image])])
+    assert not answer.problem
+    assert any("single slice" in note for note in answer.notes) == noted
 
 
 def test_more_studies_than_fit_together_are_all_answered(model):

@@ -297,7 +297,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         convert(tmp_path / "model.zip", output=output)
     with pytest.raises(UsageError, match="no trained nnU-Net v2 model"):
         convert(place / "fold_0", output=output)
-    with pytest.raises(UsageError, match=r"has no fold 4.*it has 0, 1"):
+    with pytest.raises(UsageError, match=r"has no fold 4.*give --fold 0 or 1"):
         convert(folder, output=output, folds=[0, 4])
     with pytest.raises(UsageError, match=r"checkpoint_best\.pth \(fold 0: checkpoint_final\.pth"):
         convert(folder, output=output, checkpoint="best")

@@ -273,7 +273,11 @@ def test_a_stop_keeps_what_is_finished(heart, tmp_path):
     assert 2 <= done < 60
     assert [found.study for found in result] == names[:done]
     assert result.unreached == tuple(names[done:])
-    assert set(result.failed) == set(names[done:])
+    assert not result.failed
+    assert not result.complete
+    stopped = f"stopped: {80 - done} studies were not reached; the same command with --continue goes on"
+    assert result.summary()[-1] == stopped
+    assert result.record()["unreached"] == names[done:]
     assert set(_table(tmp_path / "out")) == set(names[:done])
 
 

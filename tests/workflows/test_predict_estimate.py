@@ -134,7 +134,8 @@ def test_a_cache_that_is_off_damaged_or_cannot_be_written_does_no_harm(segmenter
 
 
 def test_a_study_that_does_not_fit_is_refused_with_the_figure_and_the_others_go_on(segmenter, tmp_path):
-    paths = [_volume(tmp_path / "small.nii.gz", (16, 16, 16)), _volume(tmp_path / "large.nii.gz", (512, 512, 40))]
+    paths = [_volume(tmp_path / "small.nii.gz", (16, 16, 16)), tmp_path / "large.nii.gz"]
+    nibabel.save(nibabel.Nifti1Image(np.zeros((1024, 1024, 24), np.int16), np.eye(4)), paths[1])
     estimates = estimate(segmenter, paths)
     small, large = estimates.studies
     between = (small.peak + large.peak) // 2
@@ -143,6 +144,7 @@ def test_a_study_that_does_not_fit_is_refused_with_the_figure_and_the_others_go_
     assert list(found.failed) == ["large"]
     assert "predicting it needs about" in found.failed["large"]
     assert f"there are {format_size(between)}" in found.failed["large"]
+    assert "say with --memory that it may have" in found.failed["large"]
     refused = estimate(segmenter, paths, memory=between)
     assert not refused.all_fit
     assert refused.summary()[1].endswith("does not fit")
@@ -160,7 +162,8 @@ def test_batches_become_as_small_as_memory_asks_for(segmenter, tmp_path):
         tight = Gauge(predictor, constants, memory=9 * 10**8, base=10**8, say=told.say)
         (study,) = tight.estimates([_found(path)]).studies
         assert study.batch == 4
-        assert study.seconds == pytest.approx(study.windows * 0.1 + 64**3 * constants.rest_voxel_s, abs=0.1)
+        rest = 64**3 * constants.rest_voxel_s + constants.rest_study_s
+        assert study.seconds == pytest.approx(study.windows * 0.1 + rest)
         tight.check(_found(path))
         assert predictor.most_at_once == 4
         assert told.lines == ["memory is scarce (900 MB): from a on, at most 4 at once go through the network"]
@@ -179,6 +182,8 @@ def test_what_a_run_took_beside_the_network_is_learnt(segmenter):
         assert known.rest_voxel_s == pytest.approx(2e-6)
         learn(predictor, known, seconds=10 * constants.window_s + 8.0, windows=10, voxels=2_000_000)
         assert known_constants(predictor).rest_voxel_s == pytest.approx(3e-6)
+        learn(predictor, constants, seconds=10 * constants.window_s + 6.0, windows=10, voxels=1000, small=12)
+        assert known_constants(predictor).rest_study_s == pytest.approx(0.5)
 
 
 def test_a_trial_on_a_busy_machine_is_corrected_by_the_first_run(segmenter, tmp_path):

@@ -81,6 +81,12 @@ def test_a_folder_of_classes_becomes_a_verified_model_that_has_learnt(classified
     assert auc.low is not None
 
 
+def test_every_file_of_a_model_may_be_read_by_whoever_may_read_the_others(classified: TrainResult) -> None:
+    assert classified.model is not None
+    modes = {path.stat().st_mode & 0o777 for path in classified.model.path.rglob("*") if path.is_file()}
+    assert len(modes) == 1
+
+
 def test_the_run_folder_holds_page_curves_and_splits_and_no_checkpoint(classified: TrainResult) -> None:
     run = classified.run_folder
     for part in ("evaluation/index.html", "evaluation/metrics.json", "fold0/curves.png", "splits.json", "plan.json"):

@@ -52,7 +52,7 @@ def convert(
     """Make an Osler model folder of a model that nnU-Net v2 trained.
 
     Its checkpoints are read without running anything of them. The plan is translated, the network exported, and the
-    exported graph compared with torch. Needs osler[train]; the model itself then needs no torch.
+    exported graph compared with torch. Needs osler\\[train]; the model itself then needs no torch.
     """
 
     def work(progress: Progress, cancel: CancelToken) -> Outcome:

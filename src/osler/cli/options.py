@@ -31,7 +31,8 @@ Data = Annotated[
     ),
 ]
 ModelFolder = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A folder that osler train wrote.", show_default=False)
+    Path,
+    typer.Argument(metavar="MODEL", help="A folder that osler train, convert or compress wrote.", show_default=False),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on stdout.")]

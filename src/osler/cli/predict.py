@@ -86,6 +86,6 @@ def predict(
             cancel=cancel,
             **settings,
         )
-        return Outcome(result.summary(), result.record(), complete=not result.failed)
+        return Outcome(result.summary(), result.record(), complete=result.complete)
 
     carry_out(work, as_json=as_json)

@@ -29,7 +29,7 @@ __all__ = ["Constants", "constants_of", "known_constants", "learn"]
 
 _VERSION = 1
 _REST_PER_VOXEL = 6e-8  # until a run has told: reading, resampling, labelling and writing a CT of 512 × 512 × 300
-_REST_PER_STUDY = 0.02
+_REST_PER_STUDY = 0.1  # the picture, the findings and the mask of a volume of 64³
 _ENOUGH_WINDOWS = 8  # timed in a run, from which on they tell more than the trial did
 _MOST_EARLIER = 3  # runs that a new one is weighed against
 
@@ -96,7 +96,9 @@ def constants_of(predictor: Predictor) -> Constants:
     return found
 
 
-def learn(predictor: Predictor, constants: Constants, *, seconds: float, windows: int, voxels: int) -> None:
+def learn(
+    predictor: Predictor, constants: Constants, *, seconds: float, windows: int, voxels: int, small: int = 0
+) -> None:
     """Remember what a run took, in the network and beside it; what earlier runs took counts less with each.
 
     What was measured once, perhaps while the machine was busy, so does not stand for ever.
@@ -104,23 +106,19 @@ def learn(predictor: Predictor, constants: Constants, *, seconds: float, windows
     Args:
         predictor: of the run; it has timed its windows.
         constants: that the run was estimated with.
-        seconds: by the clock, of studies that were large enough to tell.
+        seconds: by the clock, of all studies that tell.
         windows: that these were thought to need; what really ran of them counts where it was timed.
         voxels: of their sources.
+        small: how many studies that were, if they were small: then they tell what a study takes, and not a voxel.
     """
     timed, share = predictor.timed, 1 / (1 + min(constants.learnt, _MOST_EARLIER))
     network, window_s = windows * constants.window_s, constants.window_s
     if timed.windows >= _ENOUGH_WINDOWS:
         network, window_s = timed.seconds, timed.seconds / timed.windows
-    rest = (seconds - network) / max(1, voxels)
-    found = constants.model_copy(
-        update={
-            "window_s": constants.window_s + share * (window_s - constants.window_s),
-            "rest_voxel_s": constants.rest_voxel_s + share * (max(0.0, rest) - constants.rest_voxel_s),
-            "learnt": constants.learnt + 1,
-        }
-    )
-    _keep(predictor, found)
+    rest = max(0.0, seconds - network)
+    found = {"window_s": window_s} | ({"rest_study_s": rest / small} if small else {"rest_voxel_s": rest / voxels})
+    mean = {name: (1 - share) * getattr(constants, name) + share * value for name, value in found.items()}
+    _keep(predictor, constants.model_copy(update={**mean, "learnt": constants.learnt + 1}))
 
 
 def _keep(predictor: Predictor, constants: Constants) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -22,8 +23,14 @@ def narrow_heads(model: Model, members: Sequence[int]) -> list[tuple[Array, Arra
     entries = [model.info.members[member] for member in members]
     if plan.task != "segment" or plan.dimensions != 3 or not all(entry.head for entry in entries):
         return []
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
+    widths = []
+    for entry in entries:  # a look at the header first: weights that are not needed are not read and checked
+        with suppress(OSError, SafetensorError), safe_open(model.path / entry.weights, framework="numpy") as file:
+            widths.append(file.get_slice(f"{entry.head}.weight").get_shape()[1])
+    if len(widths) == len(entries) and sum(widths) >= plan.outputs:
+        return []
     heads = []
     for member, entry in zip(members, entries, strict=True):
         with safe_open(model.graph(member, ".safetensors"), framework="numpy") as file:

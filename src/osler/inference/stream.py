@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from osler.datasets.modality import modality_note
+from osler.datasets.plan import Plan
 from osler.datasets.preparation import Prepared, Trace, prepare
 from osler.errors import DatasetError, StudyError, UsageError
 from osler.inference.labelled import Into, Labelled
@@ -180,9 +181,16 @@ def _load(key: Key, load: Loader, predictor: Predictor, *, whole: bool) -> _Read
             problem = _TOO_LARGE
     if problem:
         return Answer(key, problem, meter.seconds, meter.peak_mb)
-    doubt = modality_note(images, predictor.plan)
-    notes = (*((doubt,) if doubt else ()), *notes_of(images))
+    doubts = (modality_note(images, predictor.plan), _thinness(images, predictor.plan))
+    notes = (*(doubt for doubt in doubts if doubt), *notes_of(images))
     return _Ready(key, images, prepared, meter.seconds, meter.peak_mb, notes)
+
+
+def _thinness(images: Sequence[ImageLike], plan: Plan) -> str:
+    """What to say of a single plane that goes through a network for volumes; "" of anything else."""
+    if plan.dimensions == 3 and any(1 in image.shape for image in images):
+        return "the study is a single slice, and the model is for volumes: do not rely on what it says"
+    return ""
 
 
 _Held = list[_Ready[Key] | Answer[Key]]

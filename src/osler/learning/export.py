@@ -39,13 +39,14 @@ def export_member(network: Network, plan: Plan, folder: Path, number: int, *, st
     Graphs take ``image`` (B, C, *patch) float32 with any B and give ``logits`` and, where the network has a
     ``head_name``, ``features``. All in float32.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     (folder / "weights").mkdir(parents=True, exist_ok=True)
     (folder / "graphs").mkdir(exist_ok=True)
     network = network.cpu().float().eval()
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, folder / "weights" / f"member{number}.safetensors")
+    # not save_file: what it writes only its owner may read, and a model is for colleagues and services too
+    (folder / "weights" / f"member{number}.safetensors").write_bytes(save(weights))
     onnx = folder / "graphs" / f"member{number}.onnx"
     _to_onnx(network, plan, onnx)
     _to_openvino(onnx, folder / "graphs" / f"member{number}.xml")

@@ -238,7 +238,9 @@ class Model:
         """
         folder = Path(path)
         if not folder.is_dir():
-            raise PathNotFound(f"no model folder at {folder}", remedy="give the folder that osler train wrote")
+            raise PathNotFound(
+                f"no model folder at {folder}", remedy="give the folder that osler train or osler convert wrote"
+            )
         if not (folder / "model.json").is_file():
             raise ModelError(
                 f"{folder} is not a finished model folder (it has no model.json)",

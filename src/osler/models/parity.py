@@ -85,7 +85,7 @@ class Form(_Frozen):
                 f"{self.name} {verdict}",
                 f"labels {self.same_labels:.2%} the same",
                 *figures,
-                f"{self.milliseconds:.3g} ms a patch",
+                f"{self.milliseconds:.{0 if self.milliseconds >= 10 else 1}f} ms a patch",
             ]
         )
 
@@ -102,7 +102,7 @@ class Reference(_Frozen):
         """For people."""
         figures = [f"{_WORDS[key]} {value:.4f}" for key, value in self.scores if value is not None]
         whose = f"{self.name} (sha256 {self.digest[:12]}) in float32" if self.digest else "its own float32 graphs"
-        return ", ".join([whose, *figures, f"{self.milliseconds:.3g} ms a patch"])
+        return ", ".join([whose, *figures, f"{self.milliseconds:.{0 if self.milliseconds >= 10 else 1}f} ms a patch"])
 
 
 class ParityRecord(_Frozen):

@@ -42,7 +42,7 @@ class DemoResult:
     @property
     def complete(self) -> bool:
         """Whether the whole way was walked."""
-        return self.predicted is not None and not self.predicted.failed and not self.trained.stopped_early
+        return self.predicted is not None and self.predicted.complete and not self.trained.stopped_early
 
     def summary(self) -> list[str]:
         """Lines for a person: the figures, what to look at, and the commands to repeat it."""

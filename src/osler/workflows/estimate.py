@@ -27,6 +27,7 @@ __all__ = ["Estimates", "Gauge", "StudyEstimate"]
 _SMALL = 1 << 27  # bytes of studies that wait, before and after the network
 _MOST_WAITING = 128  # of them
 _LARGE = 1_000_000  # voxels: smaller studies do not tell what a voxel takes
+_MANY = 8  # small studies that tell what one takes
 _MOST_LISTED = 20
 _ABOUT_ONE_STUDY = (StudyError, DatasetError, UsageError, PlanError)
 
@@ -89,8 +90,9 @@ class Estimates:
 
     @property
     def peak(self) -> int:
-        """Bytes of the process at its largest study that fits."""
-        return max((study.peak for study in self.studies if study.batch), default=0)
+        """Bytes of the process at its largest study that fits; where none does, at the smallest."""
+        fitting = [study.peak for study in self.studies if study.batch]
+        return max(fitting) if fitting else min((study.peak for study in self.studies if study.peak), default=0)
 
     @property
     def all_fit(self) -> bool:
@@ -182,12 +184,21 @@ class Gauge:
         return Estimates(tuple(self._of(study, room) for study in looked), room, len(found))
 
     def learn(self, done: Iterable[PredictedStudy]) -> None:
-        """Remember what a run took, from those of its studies that were large enough to tell."""
+        """Remember what a run took: of large studies what a voxel takes, of many small ones what a study takes."""
         told = [(study.seconds, *self._told[study.name]) for study in done if study.name in self._told]
         large = [one for one in told if one[2] >= _LARGE]
-        if self._constants is not None and large:
-            seconds, windows, voxels = (sum(column) for column in zip(*large, strict=True))
-            learn(self._predictor, self._constants, seconds=seconds, windows=int(windows), voxels=int(voxels))
+        if self._constants is None or not (large or len(told) >= _MANY):
+            return
+        seconds, windows, voxels = (sum(column) for column in zip(*(large or told), strict=True))
+        small = 0 if large else len(told)
+        learn(
+            self._predictor,
+            self._constants,
+            seconds=seconds,
+            windows=int(windows),
+            voxels=int(voxels),
+            small=small,
+        )
 
     def check(self, study: Found) -> None:
         """Make batches as small as the study needs.
@@ -203,7 +214,9 @@ class Gauge:
         if not found.batch:
             raise Unsuitable(
                 f"predicting it needs about {format_size(found.peak)} of memory, and there are {format_size(room)}",
-                remedy="free some memory, take a machine with more, or say with --memory that there is more",
+                remedy="free some memory, or take a machine with more"
+                if self._memory is None
+                else f"say with --memory that it may have {format_size(found.peak)}",
             )
         if found.batch < self._batch:
             self._batch = found.batch

@@ -17,7 +17,6 @@ __all__ = ["PredictedStudy", "Predictions"]
 
 _MOST_FAILED = 20  # named in the summary; the table has them all
 _MOST_NAMED = 3  # in a note about several studies
-_NOT_REACHED = "not reached: the run was stopped"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ class PredictedStudy:
 
 
 class Predictions(Sequence[Findings]):
-    """The findings of the studies that could be predicted, in order; ``failed`` holds the others with the reason.
+    """The findings of the studies that could be predicted, in order; ``failed`` holds those that could not, with the
+    reason.
 
     Args:
         studies: every study that was taken up.
@@ -91,8 +91,12 @@ class Predictions(Sequence[Findings]):
     @property
     def failed(self) -> dict[str, str]:
         """Reason by name of each study without findings."""
-        reasons = {s.name: s.status.removeprefix("failed: ") for s in self.studies if s.findings is None}
-        return {**reasons, **dict.fromkeys(self.unreached, _NOT_REACHED)}
+        return {s.name: s.status.removeprefix("failed: ") for s in self.studies if s.findings is None}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every study was reached and could be predicted."""
+        return not self.failed and not self.unreached
 
     @property
     def notes(self) -> dict[str, list[str]]:
@@ -111,7 +115,13 @@ class Predictions(Sequence[Findings]):
         lines += [f"note on {_listed(names)}: {note}" for note, names in self.notes.items()]
         failed = list(self.failed.items())
         lines += [f"failed: {name}: {reason}" for name, reason in failed[:_MOST_FAILED]]
-        return lines if len(failed) <= _MOST_FAILED else [*lines, f"and {len(failed) - _MOST_FAILED} more failed"]
+        if len(failed) > _MOST_FAILED:
+            lines.append(f"and {len(failed) - _MOST_FAILED} more failed")
+        if self.unreached:
+            count = f"{len(self.unreached)} {'study was' if len(self.unreached) == 1 else 'studies were'} not reached"
+            again = "; the same command with --continue goes on" if self.output is not None else ""
+            lines.append(f"stopped: {count}{again}")
+        return lines
 
     def record(self) -> dict[str, Any]:
         """The same for a machine."""
@@ -129,6 +139,7 @@ class Predictions(Sequence[Findings]):
                 for s in self.studies
             ],
             "failed": self.failed,
+            "unreached": list(self.unreached),
             "notes": self.notes,
         }
 

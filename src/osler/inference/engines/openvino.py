@@ -6,6 +6,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -67,6 +68,7 @@ class OpenVinoEngine(Engine):
         self._network: Any = None
         self._settings: dict[str, str | int] = {}
         self._facts: dict[str, object] = {}
+        self._digest: Future[str] = Future()
         self._output: Output = "logits"
         self._dtype: Any = np.float32
         self._at_once = 1
@@ -109,11 +111,13 @@ class OpenVinoEngine(Engine):
             raise ModelError(
                 f"OpenVINO cannot load {graph.name} ({_first_line(error)})", remedy="restore the model folder"
             ) from error
+        hashing = ThreadPoolExecutor(1, thread_name_prefix="osler-digest")  # while the first study is read
+        self._digest = hashing.submit(graph_cache.digest_of, graph, graph.with_suffix(".bin"))
+        hashing.shutdown(wait=False)
         self._output = output
         self._at_once = min(threads or _cores(), _MOST_AT_ONCE) if self._any_batch() else 1
         self._spare = -1 if many else _FEW_ALONE  # -1: every lone sample may go where several would
         self._facts = {
-            "graph": graph_cache.digest_of(graph, graph.with_suffix(".bin")),
             "output": output,
             "narrow": narrow,
             "openvino": openvino.get_version(),
@@ -222,7 +226,8 @@ class OpenVinoEngine(Engine):
         )
         settings = {**self._settings, **lane}
         shapes = {port.get_any_name(): str(port.get_partial_shape()) for port in network.inputs}
-        key = graph_cache.key_of({**self._facts, "settings": settings, "shapes": shapes})
+        facts = {**self._facts, "graph": self._digest.result(), "settings": settings, "shapes": shapes}
+        key = graph_cache.key_of(facts)
         kept = graph_cache.fetch(key)
         if kept is not None:
             try:

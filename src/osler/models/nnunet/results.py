@@ -60,7 +60,7 @@ def find_results(path: str | Path, configuration: str | None = None) -> Results:
         listed = ", ".join(str(folder.relative_to(root)) for folder in candidates[:8])
         raise UsageError(
             f"{root} holds {len(candidates)} trained models, of which {len(fitting)} fit: {listed}",
-            remedy="give one of these folders, or its --configuration",
+            remedy="give one of these folders, or as --configuration the last part of its name",
         )
     folder = fitting[0]
     name = configuration or _configuration(folder)
@@ -90,7 +90,7 @@ def choose_checkpoints(
     missing = [fold for fold in wanted if fold not in results.folds]
     if missing:
         raise UsageError(
-            f"{results.folder} has no fold {', '.join(missing)}", remedy=f"it has {', '.join(results.folds)}"
+            f"{results.folder} has no fold {', '.join(missing)}", remedy=f"give --fold {' or '.join(results.folds)}"
         )
     names: tuple[CheckpointName, ...] = (checkpoint,) if checkpoint else ("final", "best")
     for name in names:

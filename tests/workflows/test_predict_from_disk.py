@@ -65,14 +65,19 @@ def scan(path, shape=(41, 33, 57), affine=AFFINES["straight"], seed=0):
     return path
 
 
-def in_memory(model, path, folder, **options):
+def in_memory(model, path, folder, notes=(), **options):
     """What is written of the study whole in memory: nothing of the ways that are tested."""
     image, plan = read_image(path), model.plan
     with Predictor(model, **options) as predictor:
         trace, labelled = predictor.label([image])
         decoded = DECODERS["segment"].decode(labelled, trace, plan, predictor.calibration)
     findings = Findings(
-        study=folder.name, model=model.info.name, task=plan.task, answer=decoded.answer, findings=decoded.findings
+        study=folder.name,
+        model=model.info.name,
+        task=plan.task,
+        answer=decoded.answer,
+        findings=decoded.findings,
+        notes=notes,
     )
     picture = picture_of(image, findings, plan.labels, mask=decoded.mask)
     write_study(folder, findings, image=image, mask=decoded.mask, overlay=picture)
@@ -90,7 +95,7 @@ def check(model, path, tmp_path, **options):
     result = predict(model, path, output=tmp_path / "out", **options)
     assert result.failed == {}
     study = next(one for one in (tmp_path / "out").iterdir() if one.is_dir())
-    in_memory(model, path, tmp_path / "plain" / study.name, **options)
+    in_memory(model, path, tmp_path / "plain" / study.name, result.studies[0].notes, **options)
     assert contents(study) == contents(tmp_path / "plain" / study.name)
     assert names_in(tmp_path / "out") == {study.name, "summary.csv", JOURNAL}
 

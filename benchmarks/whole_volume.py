@@ -137,8 +137,8 @@ if __name__ == "__main__":
             "The peer resamples labels back where Osler resamples probabilities: MONAI's Invert of those of 25 classes "
             "needs more than the 24 GB of this machine.",
             "The network's weights are drawn at random, so its labels are noise: all classes meet in every tile, which "
-            "is the worst case for Osler's labelling, and any difference of blending or rounding changes the winner, so "
-            "that the Dice between the masks says nothing here (see network_throughput).",
+            "is the worst case for Osler's labelling, and any difference of blending or rounding changes the winner, "
+            "so that the Dice between the masks says nothing here (see network_throughput).",
             *([] if chosen.bf16_only else ["float32 ran once, for its memory and its mask."]),
         ],
     )

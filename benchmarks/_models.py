@@ -30,6 +30,7 @@ __all__ = [
 
 _SIZE = (96, 96, 64) if QUICK else (256, 256, 128)
 _MOSAIC = (80, 84, 60) if QUICK else (260, 252, 120)  # MONAI places the same windows of 40×56×40
+_MOSAIC_TILE = (20, 28, 20) if QUICK else (26, 42, 24)  # to its very rim: nnU-Net's plan crops zeros off
 _PATCH = (64, 64, 64)
 _TILE = (32, 48, 32)  # of a hippocampus volume
 _TILED, _TILES = (96, 96, 96), 18
@@ -84,8 +85,8 @@ def nnunet_model() -> Path:
 
 def mosaic() -> tuple[Path, Path]:
     """Real hippocampus volumes side by side, 260×252×120, and their masks."""
-    image, mask = WORK / f"mosaic-260{_SUFFIX}.nii.gz", WORK / f"mosaic-260{_SUFFIX}-mask.nii.gz"
-    _side_by_side(_hippocampi(), _MOSAIC, image, mask)
+    image, mask = WORK / f"mosaic-full{_SUFFIX}.nii.gz", WORK / f"mosaic-full{_SUFFIX}-mask.nii.gz"
+    _side_by_side(_hippocampi(), _MOSAIC, image, mask, tile=_MOSAIC_TILE)
     return image, mask
 
 
@@ -93,17 +94,19 @@ def _hippocampi() -> list[Path]:
     return sorted((DATA / "hippocampus" / "imagesTr").glob("*.nii.gz"))
 
 
-def _side_by_side(sources: list[Path], size: tuple[int, ...], image: Path, mask: Path) -> None:
+def _side_by_side(
+    sources: list[Path], size: tuple[int, ...], image: Path, mask: Path, *, tile: tuple[int, ...] = _TILE
+) -> None:
     """A volume of whole tiles, each the corner of a source, and its mask; unless they are there."""
     if mask.exists():
         return
     volumes = [np.zeros(size, np.float32), np.zeros(size, np.uint8)]
-    starts = [range(0, side - length + 1, length) for side, length in zip(size, _TILE, strict=True)]
+    starts = [range(0, side - length + 1, length) for side, length in zip(size, tile, strict=True)]
     places = [(i, j, k) for i in starts[0] for j in starts[1] for k in starts[2]]
     for number, start in enumerate(places):
         source = sources[number % len(sources)]
         for volume, path in zip(volumes, (source, source.parents[1] / "labelsTr" / source.name), strict=True):
-            part = np.asarray(nibabel.load(path).dataobj)[tuple(slice(0, length) for length in _TILE)]
+            part = np.asarray(nibabel.load(path).dataobj)[tuple(slice(0, length) for length in tile)]
             part = part / max(float(np.percentile(part, 99)), 1e-6) if volume.dtype == np.float32 else part
             volume[tuple(slice(s, s + n) for s, n in zip(start, part.shape, strict=True))] = part
     for volume, target in zip(volumes, (image, mask), strict=True):

@@ -166,3 +166,25 @@ def _weights(path: Path, weights: Array) -> None:
 def _save(openvino: Any, ops: Any, path: Path, image: Any, logits: Any) -> None:
     logits.output(0).tensor.set_names({"logits"})
     openvino.save_model(openvino.Model([ops.result(logits)], [image], "tiny"), str(path), compress_to_fp16=False)
+
+
+def untrained_model(folder, plan):
+    """A network with random weights, exported as training exports it."""
+    import torch
+
+    from osler.learning.export import export_member
+    from osler.learning.networks import build_network
+
+    folder.mkdir()
+    torch.manual_seed(0)
+    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
+    (folder / "plan.json").write_text(plan.model_dump_json())
+    info = ModelInfo(
+        osler_version="0",
+        name=folder.name,
+        created="2026-11-21",
+        intended_use="tests",
+        members=(member,),
+        data=DataSummary(name="none"),
+    )
+    return seal(folder, info)

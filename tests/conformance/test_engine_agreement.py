@@ -10,39 +10,20 @@ from osler.datasets.preparation import prepare
 from osler.errors import ModelError
 from osler.inference.engines import make_engine
 from osler.inference.predictor import Predictor
-from osler.models.folder import DataSummary, ModelInfo, seal
 from osler.studies.formats import read_image
-from tiny_models import make_plan
+from tiny_models import make_plan, untrained_model
 
 
 @pytest.fixture(scope="module")
 def network_model(tmp_path_factory):
-    """A U-Net with random weights, exported as training exports it."""
-    import torch
-
-    from osler.learning.export import export_member
-    from osler.learning.networks import build_network
-
+    """A U-Net with random weights."""
     plan = make_plan(
         grid=GridPlan(resize="spacing", spacing=(1.0, 1.0, 1.0), orientation="RAS"),
         normalisation=(NormalisationPlan(kind="image", low=0.5, high=99.5),),
         network=NetworkPlan(family="unet", features=(8, 16), strides=((1, 1, 1), (2, 2, 2)), blocks=(1, 1)),
         patch=(24, 32, 24),
     )
-    folder = tmp_path_factory.mktemp("models") / "unet"
-    folder.mkdir()
-    torch.manual_seed(0)
-    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
-    (folder / "plan.json").write_text(plan.model_dump_json())
-    info = ModelInfo(
-        osler_version="0",
-        name="unet",
-        created="2025-01-01",
-        intended_use="tests",
-        members=(member,),
-        data=DataSummary(name="none"),
-    )
-    return seal(folder, info)
+    return untrained_model(tmp_path_factory.mktemp("models") / "unet", plan)
 
 
 @pytest.fixture(scope="module")

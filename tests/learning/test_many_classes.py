@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from learning_plans import small_plan
 from osler.datasets.labels import Label, LabelSet
 from osler.datasets.plan import GridPlan
 from osler.errors import UsageError
 from osler.inference.predictor import Predictor
-from osler.learning.export import export_member
-from osler.learning.networks import build_network
-from osler.models.folder import DataSummary, ModelInfo, seal
 from osler.studies.image import Image
+from tiny_models import untrained_model
 
 CLASSES = 12
 
@@ -23,20 +20,7 @@ CLASSES = 12
 def model(tmp_path_factory):
     labels = LabelSet(kind="mask", labels=tuple(Label(name=f"l{n}", value=n) for n in range(1, CLASSES)))
     plan = small_plan(dimensions=3, labels=labels, grid=GridPlan(resize="spacing", spacing=(1.0, 1.0, 1.3)))
-    folder = tmp_path_factory.mktemp("many") / "model"
-    folder.mkdir()
-    torch.manual_seed(0)
-    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
-    (folder / "plan.json").write_text(plan.model_dump_json())
-    info = ModelInfo(
-        osler_version="0",
-        name="many",
-        created="2026-11-21",
-        intended_use="tests",
-        members=(member,),
-        data=DataSummary(name="n"),
-    )
-    return seal(folder, info)
+    return untrained_model(tmp_path_factory.mktemp("many") / "model", plan)
 
 
 def _mask(model, precision, monkeypatch, *, heads):

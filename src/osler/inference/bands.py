@@ -115,8 +115,9 @@ class Bands:
         """Its values (F, \\*S), of all planes of the layer."""
         layout, start = self._layout, self._start
         length = layout.patch[layout.axis]
-        if band.values is not None and band.is_open(layout.axis, start, length):
-            return band.values
+        opened = band.opened(layout.axis, start, length)
+        if opened is not None:
+            return opened
         shape = list(layout.padded)
         shape[layout.axis], shape[layout.row_axis] = length, band.last - band.first
         values = band.extend(layout.axis, start, (self._channels, *shape), self._each, marking=self._marking)
@@ -163,10 +164,11 @@ class _Band:
         self.values: Array | None = None
         self.unseen: Array | None = None
 
-    def is_open(self, axis: int, start: int, length: int) -> bool:
-        """Whether all of these planes are there to be added to."""
+    def opened(self, axis: int, start: int, length: int) -> Array | None:
+        """Its values, float32, where all of these planes are there to be added to; else None."""
         values = self.values
-        return values is not None and self.plane == start and values.shape[axis + 1] == length
+        there = values is not None and self.plane == start and values.shape[axis + 1] == length
+        return values if there else None
 
     def extend(self, axis: int, start: int, shape: tuple[int, ...], each: _Each, *, marking: bool) -> Array:
         """To planes from ``start`` on, ``shape`` in all; new ones are zero."""

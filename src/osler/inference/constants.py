@@ -114,7 +114,8 @@ def learn(
     timed, share = predictor.timed, 1 / (1 + min(constants.learnt, _MOST_EARLIER))
     network, window_s = windows * constants.window_s, constants.window_s
     if timed.windows >= _ENOUGH_WINDOWS:
-        network, window_s = timed.seconds, timed.seconds / timed.windows
+        window_s = timed.seconds / timed.windows
+        network = min(timed.seconds, windows * window_s)  # the run may have had other studies, and passed windows over
     rest = max(0.0, seconds - network)
     found = {"window_s": window_s} | ({"rest_study_s": rest / small} if small else {"rest_voxel_s": rest / voxels})
     mean = {name: (1 - share) * getattr(constants, name) + share * value for name, value in found.items()}

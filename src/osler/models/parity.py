@@ -45,6 +45,10 @@ LIMITS = Scores(dice=0.002, auc=0.002, ece=0.005, error=0.002)
 """How much a form may lose."""
 
 
+def _pace(milliseconds: float) -> str:
+    return f"{milliseconds:.{0 if milliseconds >= 10 else 1}f} ms a patch"
+
+
 class Form(_Frozen):
     """One compiled form.
 
@@ -85,7 +89,7 @@ class Form(_Frozen):
                 f"{self.name} {verdict}",
                 f"labels {self.same_labels:.2%} the same",
                 *figures,
-                f"{self.milliseconds:.{0 if self.milliseconds >= 10 else 1}f} ms a patch",
+                _pace(self.milliseconds),
             ]
         )
 
@@ -102,7 +106,7 @@ class Reference(_Frozen):
         """For people."""
         figures = [f"{_WORDS[key]} {value:.4f}" for key, value in self.scores if value is not None]
         whose = f"{self.name} (sha256 {self.digest[:12]}) in float32" if self.digest else "its own float32 graphs"
-        return ", ".join([whose, *figures, f"{self.milliseconds:.{0 if self.milliseconds >= 10 else 1}f} ms a patch"])
+        return ", ".join([whose, *figures, _pace(self.milliseconds)])
 
 
 class ParityRecord(_Frozen):

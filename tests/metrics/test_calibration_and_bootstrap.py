@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import numpy as np
 import pytest
@@ -109,14 +108,12 @@ def test_a_bootstrap_over_cases_would_be_too_narrow() -> None:
     assert widths[0] > 2.5 * widths[1]
 
 
-def test_a_thousand_areas_of_624_cases_take_less_than_two_seconds_either_way() -> None:
+def test_a_thousand_areas_of_624_cases_are_the_same_at_once_and_one_by_one() -> None:
     draw = np.random.default_rng(4)
     truth = draw.integers(0, 2, 624)
     score = np.clip(truth * 0.3 + draw.random(624) * 0.7, 0, 1)
     answers = class_answers(truth, np.stack([1 - score, score], axis=1))
-    start = time.process_time()
     fast = bootstrap(lambda counts: AUC.compute(answers, counts)[:, None], list(range(624)))[0]
-    assert time.process_time() - start < 2
     plain = bootstrap_cases(lambda cases: auc(truth[cases], score[cases]), list(range(624)))
     assert (plain.low, plain.high) == pytest.approx((fast.low, fast.high))
 

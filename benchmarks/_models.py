@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from _runs import DATA, WORK, osler
 from _table import QUICK
 
 if TYPE_CHECKING:
+    import torch
+
     from osler.datasets.plan import Plan
 
 __all__ = [
@@ -188,8 +191,11 @@ def resnet18(classes: int = 2) -> Path:
     return untrained(folder, plan)
 
 
-def untrained(folder: Path, plan: Plan) -> Path:
-    """A model folder as training writes it, with weights drawn at random: for time and memory, not for scores."""
+def untrained(folder: Path, plan: Plan, weights: Callable[[str, torch.Tensor], torch.Tensor] | None = None) -> Path:
+    """A model folder as training writes it, with weights drawn at random: for time and memory, not for scores.
+
+    ``weights`` gives others, by name and what was drawn.
+    """
     import torch
 
     from osler.learning.export import export_member
@@ -199,7 +205,10 @@ def untrained(folder: Path, plan: Plan) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
+    network = build_network(plan)
+    if weights is not None:
+        network.load_state_dict({name: weights(name, drawn) for name, drawn in network.state_dict().items()})
+    member = export_member(network, plan, folder, 0, steps=0, fold=None)
     (folder / "plan.json").write_text(plan.model_dump_json(indent=1))
     info = ModelInfo(
         osler_version="0",

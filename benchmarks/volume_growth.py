@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from _alternate import Times, alternate
+from _organs import ct_of, model_of
 from _runs import WORK, Run, osler
 from _table import QUICK, Row, write_table
-from whole_volume import ct_of, model_of
 
 FEW, MANY = (20, 40) if QUICK else (200, 800)
 SLICES = (20, 40) if QUICK else (100, 200, 400, 800)

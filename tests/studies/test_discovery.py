@@ -22,6 +22,22 @@ def _names(*paths: Path) -> list[str]:
     return [study.name for study in find_studies(paths)]
 
 
+def test_what_a_prediction_wrote_is_no_study(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.nii.gz", "out/finished.jsonl", "out/a/findings.json", "out/a/mask.nii.gz", "out/a/overlay.png")
+    assert _names(tmp_path) == ["a"]
+    for folder in ("out", "out/a"):
+        with pytest.raises(UsageError, match="holds no studies"):
+            find_studies([tmp_path / folder])
+    assert _names(tmp_path / "out/a/mask.nii.gz") == ["mask"]
+
+
+@pytest.mark.parametrize("missing", ["finished.jsonl", "a/findings.json"])
+def test_a_mask_that_no_prediction_wrote_is_a_study(tmp_path: Path, missing: str) -> None:
+    _touch(tmp_path, "finished.jsonl", "a/findings.json", "a/mask.nii.gz")
+    (tmp_path / missing).unlink()
+    assert _names(tmp_path) == ["mask"]
+
+
 @pytest.mark.parametrize(
     ("file", "stem"),
     [

@@ -218,6 +218,7 @@ def test_without_a_wish_bf16_is_compared_and_written_down(segmenter: Model, mask
     result = compress(seal(unknown.path, unknown.info), masks, output=tmp_path / "new")
     assert result.model is not None
     assert result.model.parity() is not None
+    assert any("it is no smaller" in line for line in result.summary())
 
 
 def test_a_stop_leaves_nothing(segmenter: Model, masks: Path, tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ from osler.inference.predictor import Predictor
 from osler.report.files import write_study
 from osler.report.mask_file import MaskFile
 from osler.report.pictures import picture_of
+from osler.studies.files import JOURNAL
 from osler.studies.formats import read_image, write_image
 from osler.studies.image import Image
-from osler.workflows.finished import JOURNAL
 from osler.workflows.predict import predict
 from tiny_models import make_model, make_plan, thresholds
 

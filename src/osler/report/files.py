@@ -19,6 +19,7 @@ from pathlib import Path
 from osler.errors import NotWritable, OutputExists, StorageError
 from osler.findings.finding import Findings
 from osler.report.mask_file import MaskFile
+from osler.studies.files import RESULTS
 from osler.studies.formats import write_image
 from osler.studies.geometry import Array
 from osler.studies.volume import ImageLike, alike
@@ -26,7 +27,6 @@ from osler.studies.volume import ImageLike, alike
 __all__ = ["SummaryRow", "ensure_free", "mask_name", "output_folder", "put", "write_study", "write_summary"]
 
 _PICTURES = {"raster", "npz"}
-_OURS = ("findings.json", "mask.nii.gz", "mask.png", "overlay.png")
 _FIXED = ("study", "status", "seconds", "peak_mb")
 _NOTE = "note"
 
@@ -53,7 +53,7 @@ def ensure_free(output: Path, studies: Iterable[str], *, force: bool) -> None:
     if force:
         return
     for study in studies:
-        if any((output / study / name).exists() for name in _OURS):
+        if any((output / study / name).exists() for name in RESULTS):
             raise OutputExists(
                 f"{output / study} holds results already",
                 remedy="give another --output, or --force to overwrite; --continue goes on with a run that was stopped",
@@ -127,7 +127,7 @@ def write_study(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in _OURS:
+        for name in RESULTS:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise StorageError.of(error, folder) from error

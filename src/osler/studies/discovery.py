@@ -8,8 +8,8 @@ Rules:
   with what tells it apart. A lone file that states no series, as one that only has a DICOM file's suffix, is named as
   the file.
 - Any folder gives every study below it: DICOM, and files of a known format; other files are passed over there (notes,
-  tables, DICOM objects that are no images), as are hidden ones. A DICOM file that cannot be read is a study of its own,
-  so that reading it says why, unless its folder holds one series: then it spoils that.
+  tables, DICOM objects that are no images, what ``osler predict`` wrote), as are hidden ones. A DICOM file that cannot
+  be read is a study of its own, so that reading it says why, unless its folder holds one series: then it spoils that.
 - ``x_0000.nii.gz``, ``x_0001.nii.gz`` ... are the channels of the study ``x``. Naming one of them takes its siblings
   from the same folder along.
 - A study is named as its file without the extension, or as its folder. Where two have one name, the names of their
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osler.errors import PathNotFound, UsageError
-from osler.studies.files import dicom_places, holds_signal, kind_of_file, walk
+from osler.studies.files import dicom_places, holds_signal, is_result, kind_of_file, walk
 from osler.studies.formats import open_volume, read_image, signal_format, sniff, wfdb
 from osler.studies.formats.base import stem_of
 from osler.studies.formats.dicom_index import DicomIndex, index_files, index_folder
@@ -158,7 +158,7 @@ def _walk(folder: Path, dicom: Mapping[Path, list[Found]]) -> Iterator[Found]:
     """Studies of a folder and below; those of DICOM where their first file lies."""
     for here, files in walk(folder):
         yield from dicom.get(here, [])
-        yield from _group([file for file in files if kind_of_file(file) == "image"])
+        yield from _group([file for file in files if kind_of_file(file) == "image" and not is_result(file)])
 
 
 def _of_dicom(index: DicomIndex) -> dict[Path, list[Found]]:

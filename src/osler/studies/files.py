@@ -6,6 +6,7 @@ Rules:
 - DICOM files are images by what their headers say (``dicom_index``): a series that is alone in its folder is that
   folder, an image among others a file, anything else a folder with a key. What is no image (SEG, RTSTRUCT, SR) is none.
 - Signals are never images.
+- What ``osler predict`` wrote is known by its names and places (``is_result``): it lies beside studies often enough.
 """
 
 from __future__ import annotations
@@ -21,9 +22,25 @@ from osler.studies.formats import FORMATS, SIGNAL_FORMATS, dicom, sniff
 from osler.studies.formats.base import stem_of
 from osler.studies.formats.dicom_index import DicomImage, DicomIndex, DicomSeries
 
-__all__ = ["DicomPlace", "FileKind", "dicom_places", "holds_signal", "image_suffix", "kind_of_file", "walk"]
+__all__ = [
+    "JOURNAL",
+    "RESULTS",
+    "DicomPlace",
+    "FileKind",
+    "dicom_places",
+    "holds_signal",
+    "image_suffix",
+    "is_result",
+    "kind_of_file",
+    "walk",
+]
 
 FileKind = Literal["image", "dicom", "signal", ""]
+
+JOURNAL = "finished.jsonl"
+"""In the output of a run over many studies; results of a study lie in a folder beside it."""
+RESULTS = ("findings.json", "mask.nii.gz", "mask.png", "overlay.png")
+"""Of a study; the first of them is written last."""
 
 _SUFFIXES = tuple(sorted({suffix for one in FORMATS for suffix in one.SUFFIXES}, key=len, reverse=True))
 _UNDECIDED = (".hdr", ".hdr.gz", *dicom.SUFFIXES)  # Analyze's suffix is that of other software too
@@ -71,6 +88,12 @@ def kind_of_file(path: Path) -> FileKind:
     if found is None or found == dicom.NAME:
         return "dicom" if found else ""
     return "signal" if found in _SIGNALS else "image"
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is part of what ``osler predict`` said of a study, and so no study."""
+    folder = path.parent
+    return path.name in RESULTS and (folder / RESULTS[0]).is_file() and (folder.parent / JOURNAL).is_file()
 
 
 def holds_signal(path: Path) -> bool:

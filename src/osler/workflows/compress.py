@@ -55,6 +55,8 @@ class Compressed:
         lines.append(
             f"parameters: {after:,} of {before:,}; graphs: {self.megabytes[1]:.2f} MB of {self.megabytes[0]:.2f}"
         )
+        if after == before and self.megabytes[1] == self.megabytes[0]:
+            lines.append("it is no smaller: the network is the same; --int8, --prune and --distil make another")
         return [*lines, f"runs in: {self.parity.allowed()[0]} where the processor has it", f"model: {self.model.path}"]
 
     def record(self) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from osler.errors import OutputExists, StorageError
 from osler.findings.finding import Findings
 from osler.report.files import put
 from osler.studies.discovery import Found
+from osler.studies.files import JOURNAL
 from osler.workflows.predictions import PredictedStudy
 
-__all__ = ["JOURNAL", "Finished", "Journal", "Origin", "SourceDigests"]
+__all__ = ["Finished", "Journal", "Origin", "SourceDigests"]
 
-JOURNAL = "finished.jsonl"
 _REMEDY = "give another --output, or --force to predict all studies again"
 
 

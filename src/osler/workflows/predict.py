@@ -22,8 +22,9 @@ from osler.models.folder import Model
 from osler.progress import CancelToken, Progress, Silent
 from osler.report.files import ensure_free, output_folder, write_summary
 from osler.studies.discovery import Found, find_studies
+from osler.studies.files import JOURNAL
 from osler.workflows.estimate import Estimates, Gauge
-from osler.workflows.finished import JOURNAL, Journal, Origin
+from osler.workflows.finished import Journal, Origin
 from osler.workflows.prediction_run import PredictionRun, read_channels
 from osler.workflows.predictions import PredictedStudy, Predictions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Converted", "convert"]
 
 _STAGE = "converting"
-_UNITS = "folds"
+_UNITS = "steps"
+_STEPS = ("read", "exported", "compared with torch")
+"""Of each fold."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def convert(
         intended_use: what the model is for; written into its card.
         force: replace a model at ``output``.
         progress: where to tell; None is silent.
-        cancel: asked between folds.
+        cancel: asked between folds and their steps.
 
     Raises:
         PathNotFound, UsageError: when there is no trained model, or none that fits what was asked for.
@@ -112,12 +114,13 @@ def convert(
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        sink.start(_STAGE, len(checkpoints), _UNITS)
+        sink.start(_STAGE, len(_STEPS) * len(checkpoints), _UNITS)
         work = _Work(plan, axes, found, staging)
         for fold, path in checkpoints.items():
             token.raise_if_cancelled()
-            work.add(fold, path)
-            sink.advance(_STAGE, 1, f"fold {fold}")
+            for step, _ in zip(_STEPS, work.add(fold, path), strict=True):
+                sink.advance(_STAGE, 1, f"fold {fold} {step}")
+                token.raise_if_cancelled()
         sink.finish(_STAGE)
         _write(work, checkpoints, place.name, intended_use)
         move_into_place(staging, place)
@@ -139,21 +142,24 @@ class _Work:
         self.epochs: list[int] = []
         self._axes, self.staging = axes, staging
 
-    def add(self, fold: str, path: Path) -> None:
-        """Export one fold."""
+    def add(self, fold: str, path: Path) -> Iterator[None]:
+        """Export one fold, in ``_STEPS``: each is done when it yields."""
         from osler.learning.conversion import check_parity, network_with
         from osler.learning.export import export_member
 
         with TorchFile(path) as file:
             trained = read_checkpoint(file, self.plan.network, self._axes)
         self._settle(trained, path)
+        yield
         network = network_with(self.plan, trained.weights)
         number = int(fold) if fold.isdigit() else None
         member = export_member(network, self.plan, self.staging, len(self.members), steps=0, fold=number)
+        yield
         self.parity.append(check_parity(network, self.plan, self.staging, member))
         self.members.append(member)
         self.trainers.append(trained.trainer)
         self.epochs.append(trained.epochs)
+        yield
 
     def _settle(self, trained: Trained, path: Path) -> None:
         """What only the checkpoint says goes into the plan; all folds must say the same."""

@@ -120,8 +120,8 @@ def _trained() -> Path:
 
 
 def _slab() -> tuple[np.ndarray, np.ndarray]:
-    """The planes of the real CT that have labels, 3 mm, and their labels: its last ones, whatever the affine of the labels
-    says, which is that of the whole CT."""
+    """The planes of the real CT that have labels, 3 mm, and their labels: its last ones, whatever the affine of the
+    labels says, which is that of the whole CT."""
     labels = np.asarray(nibabel.load(DATA / "ct-organs" / "organs.nii.gz").dataobj)
     scan = np.asarray(nibabel.load(DATA / "ct-organs" / "ct.nii.gz").dataobj)[..., -labels.shape[2] :]
     return scan.astype(np.float32).clip(-1024, 3000), labels

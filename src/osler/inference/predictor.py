@@ -189,7 +189,9 @@ class Predictor:
         source = SlabSource(images, self.plan)
         head = self._head()
         labeller = Labeller(source.trace, head, self.plan.outputs, self._pool)
-        selection = self._selector.select(images, source, self.timed, head)
+        one = all(size <= length for size, length in zip(source.shape, self.plan.patch, strict=True))
+        batch = 1 if one else min(self.usual_batch, self._most.items or self.usual_batch)
+        selection = self._selector.select(images, source, self.timed, head, batch=batch)
         sink = (into or MaskInMemory)(images[0], table.dtype)
         with closing(self._labels(source, labeller, selection)) as kept:
             fill(sink, whole_planes(kept, source.trace, table))

@@ -247,7 +247,12 @@ def working_spacing(trace: Trace) -> tuple[float, ...]:
 
 
 def calls_air_background(
-    rule: AirRule, patch: Sequence[int], run: Callable[[Array], Array], logits: Callable[[Array], Array]
+    rule: AirRule,
+    patch: Sequence[int],
+    run: Callable[[Array], Array],
+    logits: Callable[[Array], Array],
+    *,
+    windows: int = 1,
 ) -> bool:
     """Whether a network calls a window of pure air background, all of it.
 
@@ -256,9 +261,10 @@ def calls_air_background(
         patch: shape of a window.
         run: maps windows (B, C, \\*patch) to (B, F, \\*patch).
         logits: maps (F, n) to (O, n), background first.
+        windows: how many, all alike, go into a batch: as many as later ones have, for which the graph is compiled.
     """
     channels = np.asarray(rule.air, np.float32).reshape(1, -1, *(1,) * len(patch))
-    answer = run(np.broadcast_to(channels, (1, len(rule.air), *patch)).copy())[0]
+    answer = run(np.broadcast_to(channels, (windows, len(rule.air), *patch)).copy())[0]
     return not logits(np.ascontiguousarray(answer).reshape(len(answer), -1)).argmax(axis=0).any()
 
 

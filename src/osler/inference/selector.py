@@ -48,7 +48,13 @@ class Selector:
             self._coarse.release()
 
     def select(
-        self, images: Sequence[ImageLike], source: SlabSource, run: Callable[[Array], Array], head: Head
+        self,
+        images: Sequence[ImageLike],
+        source: SlabSource,
+        run: Callable[[Array], Array],
+        head: Head,
+        *,
+        batch: int = 1,
     ) -> Selection | None:
         """What ``blend`` asks about one study; None where every window is run.
 
@@ -57,21 +63,22 @@ class Selector:
             source: of the fine network's input; nothing of it is read.
             run: maps windows to what the fine network gives.
             head: makes logits of that.
+            batch: how many windows it will be given at once.
 
         Raises:
             Unsuitable, PlanError: as ``prepare``.
             StudyError: when an image on disk turns out to be damaged.
         """
-        body = self._body(source, run, head)
+        body = self._body(source, run, head, batch)
         bound = None
         if self._coarse is not None and self._entry is not None:
             found = self._coarse(images)
             bound = Bound(found.bound(self._entry.threshold, self._entry.margin), source.shape)
         return None if body is None and bound is None else Selection(body, bound)
 
-    def _body(self, source: SlabSource, run: Callable[[Array], Array], head: Head) -> Body | None:
+    def _body(self, source: SlabSource, run: Callable[[Array], Array], head: Head, batch: int) -> Body | None:
         if self._rule is None:
             return None
         if self._known_background is None:
-            self._known_background = calls_air_background(self._rule, self.plan.patch, run, head.logits)
+            self._known_background = calls_air_background(self._rule, self.plan.patch, run, head.logits, windows=batch)
         return Body(self._rule, source.axis, margin_of(source.trace)) if self._known_background else None

@@ -34,7 +34,10 @@ __all__ = [
 _THROUGHPUT = {"bf16": 130.0, "float32": 40.0, "gpu": 40_000.0}
 _ORGAN_PATCHES = 6.0  # a voxel edge may be at most the smallest structure's extent divided by this
 _MASK_PATCHES = {2: 3000, 3: 1000}  # that a U-Net of 16 filters must have seen
-_NARROWEST = {2: 16, 3: 12}  # filters; a network below these does not learn with fewer steps
+_NARROWEST = 16  # filters; a network below these does not learn with fewer steps
+_WIDTHS = {2: (8, 12, 16, 24, 32, 48, 64), 3: (16, 24, 32, 48, 64)}
+# In 3D nothing is gained below 16. Hippocampus, 52 unseen cases, mean Dice of one run each: after 60 s .40, .76, .81 and
+# .80 with 8, 12, 16 and 24 filters; after 30 s .35 with 8 and .73 with 16.
 _COARSE = {2: 2.25, 3: 4.0}  # how many times fewer voxels a patch of a coarse candidate has
 _WHOLE = 1.8  # a picture of up to so many times the limit is taken whole
 _PATCH_SHARE = 0.55  # of the study's extent per axis that a patch should see
@@ -130,7 +133,7 @@ def steps_needed(candidate: Candidate, task: TaskName, cases: int) -> int:
     width = candidate.network.features[0]
     if task == "segment":
         dimensions = len(candidate.patch)
-        patches = _MASK_PATCHES[dimensions] * (max(width, _NARROWEST[dimensions]) / 16) ** 2
+        patches = _MASK_PATCHES[dimensions] * (max(width, _NARROWEST) / 16) ** 2
         return max(400, int(patches / candidate.batch))
     epochs = 25 if cases > 2000 else 120
     return int(max(600, epochs * cases / candidate.batch) * (width / 24) ** 0.5)
@@ -146,7 +149,7 @@ def _for_masks(fingerprint: Fingerprint, hardware: Hardware, inputs: int, output
     if coarse == fine:
         return found
     # a starved network on a fine grid is worse than a sound one on a coarse grid
-    sound = [c for c in found if c.network.features[0] >= _NARROWEST[fingerprint.dimensions]]
+    sound = [c for c in found if c.network.features[0] >= _NARROWEST]
     return sound + _on_grid(fingerprint, hardware, coarse, fewer, inputs, outputs)
 
 
@@ -166,9 +169,8 @@ def _on_grid(
     strides = _strides(patch, grid, deepest=6 if fingerprint.dimensions == 2 else 5)
     patch = _divisible(patch, strides)
     batch = _mask_batch(patch, fingerprint.dimensions, hardware)
-    widths = (8, 12, 16, 24, 32, 48, 64)
     result = []
-    for width in widths:
+    for width in _WIDTHS[fingerprint.dimensions]:
         features = tuple(width * min(8, 2**level) for level in range(len(strides)))
         network = NetworkPlan(
             family="unet", features=features, strides=strides, blocks=(1,) * len(strides), normalisation="instance"
@@ -186,7 +188,7 @@ def low_resolution(
     """
     limit = 64**3
     found = _on_grid(fingerprint, hardware, grid, limit, inputs, outputs)
-    return next(c for c in found if c.network.features[0] >= _NARROWEST[fingerprint.dimensions])
+    return next(c for c in found if c.network.features[0] >= _NARROWEST)
 
 
 def _voxel_limit(dimensions: int, hardware: Hardware) -> int:

@@ -36,13 +36,18 @@ def _answer(graph, batch=1, **settings):
     return answer
 
 
+def _fetched(key):
+    found = graph_cache.fetch(key)
+    return None if found is None else found.tobytes()
+
+
 def _blobs(folder):
     return sorted(folder.glob("*.blob")) if folder.is_dir() else []
 
 
 def test_what_was_kept_is_found_again_bit_for_bit():
     graph_cache.keep("key", b"compiled" * 1000)
-    assert graph_cache.fetch("key") == b"compiled" * 1000
+    assert _fetched("key") == b"compiled" * 1000
     assert graph_cache.fetch("other") is None
 
 
@@ -51,6 +56,22 @@ def test_a_compiled_graph_answers_the_same_as_a_kept_one(graph, folder):
     assert len(_blobs(folder)) == 1
     np.testing.assert_array_equal(_answer(graph), first)
     assert len(_blobs(folder)) == 1
+
+
+def test_a_kept_graph_goes_on_when_its_file_is_taken_away_or_replaced(graph, folder):
+    image = np.random.default_rng(0).normal(size=(1, 1, 16, 16)).astype(np.float32)
+    first = _answer(graph)
+    engine = make_engine("openvino")
+    engine.load(graph, threads=2)
+    np.testing.assert_array_equal(engine.run({"image": image})["logits"], first)
+    (path,) = _blobs(folder)
+    graph_cache.keep(path.stem, bytes(path.stat().st_size))
+    path.unlink()
+    for size in (16, 24, 16):  # made anew for another size, and for the first one again
+        answer = engine.run({"image": np.resize(image, (1, 1, size, size))})["logits"]
+        assert answer.shape[-1] == size
+    np.testing.assert_array_equal(answer, first)
+    engine.release()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "nonsense"])
@@ -70,7 +91,7 @@ def test_what_the_engine_no_longer_takes_is_made_again(graph, folder):
     (path,) = _blobs(folder)
     graph_cache.keep(path.stem, b"whole, and no graph")
     np.testing.assert_array_equal(_answer(graph), first)
-    assert graph_cache.fetch(path.stem) != b"whole, and no graph"
+    assert _fetched(path.stem) != b"whole, and no graph"
 
 
 def test_other_weights_precisions_and_outputs_are_kept_apart(graph, folder, tmp_path):
@@ -135,7 +156,7 @@ def test_many_threads_keep_one_graph_whole():
         thread.start()
     for thread in threads:
         thread.join()
-    assert graph_cache.fetch("key") in (b"compiled" * 10_000, None)
+    assert _fetched("key") in (b"compiled" * 10_000, None)
 
 
 def test_the_place_follows_the_environment(monkeypatch, tmp_path):

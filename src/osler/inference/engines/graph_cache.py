@@ -1,22 +1,28 @@
 """Compiled graphs on disk, so that the next process need not compile them again.
 
-CACHE/graphs/<key>.blob    the SHA-256 of what follows, then what the engine exported
+CACHE/graphs/<key>.blob    what the engine exported, then its SHA-256
 
 A file is written beside its place and moved there, so one that is there was written to its end. What was damaged since,
 or belongs to somebody else, is not used: the graph is compiled as if there were none. The key holds all that the
 compiled graph depends on, so nothing has to be invalidated; the files that were not used for longest go first.
+
+What is fetched lies in the system's file cache and is not copied: the first touch of 57 MB of new memory took 0.1 s.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from osler.cache import cache_folder
+from osler.studies.geometry import Array
 
 __all__ = ["digest_of", "discard", "fetch", "keep", "key_of"]
 
@@ -43,8 +49,11 @@ def key_of(facts: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def fetch(key: str) -> bytes | None:
-    """What was kept under ``key``; None when there is nothing, or nothing that is whole and the user's own."""
+def fetch(key: str) -> Array | None:
+    """What was kept under ``key``, (n,) uint8; None when there is nothing, or nothing that is whole and the user's own.
+
+    It is the file itself, mapped; what is written to it stays with this process.
+    """
     path = _place(key)
     if path is None:
         return None
@@ -53,10 +62,11 @@ def fetch(key: str) -> bytes | None:
             facts = os.fstat(stream.fileno())
             if facts.st_uid != os.geteuid() or facts.st_mode & _FOREIGN:
                 return None
-            expected, blob = stream.read(_DIGEST_BYTES), stream.read()
-    except OSError:  # none, or a cache that cannot be read: the graph is compiled
+            content = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+    except (OSError, ValueError):  # none, an empty one, or a cache that cannot be read: the graph is compiled
         return None
-    if hashlib.sha256(blob).digest() != expected:
+    blob, expected = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(memoryview(blob)).digest() != expected.tobytes():
         discard(key)
         return None
     with suppress(OSError):
@@ -78,8 +88,8 @@ def keep(key: str, blob: bytes) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-            stream.write(hashlib.sha256(blob).digest())
             stream.write(blob)
+            stream.write(hashlib.sha256(blob).digest())
         part.replace(path)
         _make_room(path.parent)
     except OSError:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +74,7 @@ class OpenVinoEngine(Engine):
         self._spare = 0
         self._compiled: dict[_Lane, Any] = {}
         self._requests: dict[_Lane, list[Any]] = {}
+        self._kept: list[Array] = []
 
     @property
     def at_once(self) -> int:
@@ -182,6 +182,7 @@ class OpenVinoEngine(Engine):
 
     def _forget(self) -> None:
         self._requests, self._compiled = {}, {}
+        self._kept = []
 
     def _arrays(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._network is None:
@@ -217,6 +218,8 @@ class OpenVinoEngine(Engine):
 
     def _compile(self, wanted: _Lane) -> Any:
         """A compiled graph, from the cache when it is there."""
+        import openvino
+
         network = self._network
         if wanted.alone and self._any_batch():  # sizes that are known save a copy of the answer
             network = network.clone()
@@ -231,7 +234,9 @@ class OpenVinoEngine(Engine):
         kept = graph_cache.fetch(key)
         if kept is not None:
             try:
-                return self._core.import_model(BytesIO(kept), "CPU", settings)
+                compiled = self._core.import_model(openvino.Tensor(kept, shared_memory=True), "CPU", settings)
+                self._kept.append(kept)  # weights stay where they are
+                return compiled
             except RuntimeError:  # OpenVINO no longer takes what it once wrote
                 graph_cache.discard(key)
         compiled = self._core.compile_model(network, "CPU", settings)

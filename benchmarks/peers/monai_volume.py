@@ -23,6 +23,7 @@ from monai.transforms import (
     Spacingd,
 )
 
+from osler.inference.windows import gaussian
 from osler.learning.export import load_network
 from osler.models.folder import Model
 
@@ -72,6 +73,7 @@ if __name__ == "__main__":
             ],
             overlap=plan.overlap,
             mode="gaussian",
+            roi_weight_map=torch.from_numpy(gaussian(plan.patch, plan.window_weights)),
         )
     data["pred"] = decollate_batch(logits)[0]
     del logits

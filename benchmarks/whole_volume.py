@@ -77,9 +77,8 @@ if __name__ == "__main__":
             "The peer resamples labels back where Osler resamples probabilities: MONAI's Invert of those of 25 classes "
             "needs more than the 24 GB of this machine.",
             "The scan is a real CT of 90 mm with 41 organs, mirrored along the patient until it is long enough; the "
-            "network learnt that slab for minutes, with labels that a model had made; it knows eight of the classes, and "
-            "outputs of the others never win. With weights at random, where all classes meet in every tile, it took "
-            "as long.",
+            "network learnt that slab for minutes, with labels that a model had made: eight of the classes are in its "
+            "mask. With weights at random, where all classes meet in every tile, it took as long.",
             *([] if chosen.bf16_only else ["float32 ran once, for its memory and its mask."]),
         ],
     )

@@ -20,6 +20,8 @@ from _models import dice
 from _organs import ct_of, model_of
 from _runs import PEERS, ROOT, WORK, Run, osler, run
 from _table import Row, write_table
+from osler.inference.labelled import value_table
+from osler.models.folder import Model
 
 MUST_BE_FASTER, MOST_MB = 4.0, 2500.0
 
@@ -36,6 +38,18 @@ def _rows(what: str, ours: Times, theirs: Times | None, *, claimed: bool) -> lis
         ratio = times_faster(f"{what}: times faster", ours, theirs)
         claim = {"must_reach": "4", "aim": "8", "met": ratio.value >= MUST_BE_FASTER} if claimed else {}
         rows.append(Row(**{**ratio.__dict__, **claim}))
+    return rows
+
+
+def agreement(what: str, model: Path, ours: Path, theirs: Path) -> list[Row]:
+    """How alike two masks are; that of the peer holds the numbers of classes, Osler's their values."""
+    table = value_table(Model.open(model).plan.labels)
+    one, other = np.asarray(nibabel.load(ours).dataobj), table[np.asarray(nibabel.load(theirs).dataobj)]
+    values, counts = np.unique(other[other > 0], return_counts=True)
+    rows = [Row(f"{what}: voxels with the peer's label", float((one == other).mean()))]
+    for value in values[np.argsort(-counts)][:3]:
+        share = f"{counts[values == value][0] / other.size:.1%} of all voxels"
+        rows.append(Row(f"{what}: Dice of organ {value} with the peer's", dice(one == value, other == value), n=share))
     return rows
 
 
@@ -66,8 +80,7 @@ if __name__ == "__main__":
         rows += _rows(f"Osler in {precision}", measured[precision], beside, claimed=precision == "bf16")
         if PEERS:
             found = WORK / f"volume-{precision}" / scan.name.removesuffix(".nii.gz") / "mask.nii.gz"
-            same = dice(np.asarray(nibabel.load(found).dataobj), np.asarray(nibabel.load(mask).dataobj))
-            rows.append(Row(f"Osler in {precision}: mean Dice with the peer's mask", same))
+            rows += agreement(f"Osler in {precision}", model, found, mask)
     write_table(
         f"whole_volume_{chosen.slices}_{chosen.classes}",
         f"512×512×{chosen.slices} CT, {chosen.classes} classes, file to file, 2 threads",
@@ -79,6 +92,8 @@ if __name__ == "__main__":
             "The scan is a real CT of 90 mm with 41 organs, mirrored along the patient until it is long enough; the "
             "network learnt that slab for minutes, with labels that a model had made: eight of the classes are in its "
             "mask. With weights at random, where all classes meet in every tile, it took as long.",
+            "The two do not see quite the same voxels: Osler averages what it thins out on the way to 1.5 mm, MONAI's "
+            "Spacing picks, so that more of the scan's noise is left, and a network of a few minutes minds.",
             *([] if chosen.bf16_only else ["float32 ran once, for its memory and its mask."]),
         ],
     )

@@ -13,7 +13,7 @@ from osler.datasets.plan import Plan
 from osler.learning.export import load_network
 from osler.learning.feed import Cases, Feed
 from osler.learning.methods.distilled import Distilled
-from osler.learning.narrower import narrower_plan, prune
+from osler.learning.narrower import prune
 from osler.learning.networks import Network
 from osler.learning.tasks import make_task
 from osler.learning.trainer import Outcome, Trainer, make_fabric
@@ -37,7 +37,7 @@ class Lesson:
         folder: for the best weights so far.
         steps: how many, where ``deadline_s`` is None.
         deadline_s: seconds.
-        seed: of order, augmentation and, without weights to start from, of the first weights.
+        seed: of order and augmentation.
         device: "auto", "cpu" or "cuda".
         stage: the name that progress is shown under.
     """
@@ -68,20 +68,23 @@ def pruned_student(
 def distilled_student(
     model: Model, share: float, lesson: Lesson, *, progress: Progress, cancel: CancelToken
 ) -> tuple[Outcome, Plan]:
-    """A new network with so many filters fewer, whose teachers are all members together.
+    """One network with so many filters fewer, whose teachers are all members together.
+
+    It begins as the first member without its weakest filters: on hippocampus (16 filters to 8, 2 minutes) one that
+    began at random reached a Dice of .42, where its teacher has .864.
 
     Raises:
-        UsageError, PlanError: as ``narrower_plan``.
+        UsageError, PlanError, MissingExtra: as ``prune``.
     """
-    plan = narrower_plan(model.plan, share).model_copy(update={"members": 1})
     teachers = [load_network(model, number) for number in range(len(model.info.members))]
-    return _trained(plan, teachers, None, lesson, progress, cancel)
+    network, plan = prune(teachers[0], model.plan, share)
+    return _trained(plan.model_copy(update={"members": 1}), teachers, network.state_dict(), lesson, progress, cancel)
 
 
 def _trained(
     plan: Plan,
     teachers: Sequence[Network],
-    weights: Mapping[str, Tensor] | None,
+    weights: Mapping[str, Tensor],
     lesson: Lesson,
     progress: Progress,
     cancel: CancelToken,

@@ -195,8 +195,7 @@ def _check(wanted: Wanted, parent: Model) -> None:
         )
     if wanted.student:
         require("torch", extra="train", purpose="pruning and distilling")
-    if wanted.prune is not None:
-        require("torch_pruning", extra="train", purpose="osler compress --prune")
+        require("torch_pruning", extra="train", purpose="osler compress --prune and --distil")
 
 
 def _ensure_free(place: Path, parent: Model, *, force: bool) -> None:

@@ -93,8 +93,8 @@ if __name__ == "__main__":
             "network learnt that slab for minutes, with labels that a model had made: eight of the classes are in its "
             "mask. With weights at random, where all classes meet in every tile, it took as long.",
             "The two place windows differently where a study is no whole number of steps, and this network minds: by "
-            "hand, on a crop of 240×240×96 where both place the same, in float32, all labels are the same and the Dice of "
-            "the liver (organ 5) is 1.000; on one of 260×260×96 it is .950.",
+            "hand, on a crop of 240×240×96 where both place the same, in float32, all labels are the same and the Dice "
+            "of the liver (organ 5) is 1.000; on one of 260×260×96 it is .950.",
             *([] if chosen.bf16_only else ["float32 ran once, for its memory and its mask."]),
         ],
     )

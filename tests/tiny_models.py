@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,18 +136,21 @@ def make_model(
         _weights(folder / f"weights/member{m}.safetensors", weights)
         fold = m if folds else None
         entries.append(Member(weights=f"weights/member{m}.safetensors", graphs=graphs, fold=fold))
-    (folder / "plan.json").write_text(plan.model_dump_json())
-    info = ModelInfo(
-        osler_version="0",
-        name=folder.name,
-        created="2025-01-01",
-        intended_use="tests",
-        members=tuple(entries),
-        calibration=calibration or Calibration(),
-        data=data or DataSummary(name="none"),
-        lineage=lineage or {},
-    )
-    return seal(folder, info)
+    data = data or DataSummary(name="none")
+    return _sealed(folder, plan, entries, calibration=calibration or Calibration(), data=data, lineage=lineage or {})
+
+
+def untrained_model(folder: Path, plan: Plan) -> Model:
+    """A network with random weights, exported as training exports it."""
+    import torch
+
+    from osler.learning.export import export_member
+    from osler.learning.networks import build_network
+
+    folder.mkdir()
+    torch.manual_seed(0)
+    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
+    return _sealed(folder, plan, [member])
 
 
 def thresholds(*levels: float, slope: float = 50.0) -> tuple[Array, Array]:
@@ -168,23 +172,15 @@ def _save(openvino: Any, ops: Any, path: Path, image: Any, logits: Any) -> None:
     openvino.save_model(openvino.Model([ops.result(logits)], [image], "tiny"), str(path), compress_to_fp16=False)
 
 
-def untrained_model(folder, plan):
-    """A network with random weights, exported as training exports it."""
-    import torch
-
-    from osler.learning.export import export_member
-    from osler.learning.networks import build_network
-
-    folder.mkdir()
-    torch.manual_seed(0)
-    member = export_member(build_network(plan), plan, folder, 0, steps=0, fold=None)
+def _sealed(folder: Path, plan: Plan, members: Sequence[Member], **about: Any) -> Model:
     (folder / "plan.json").write_text(plan.model_dump_json())
+    given: dict[str, Any] = {"data": DataSummary(name="none"), **about}
     info = ModelInfo(
         osler_version="0",
         name=folder.name,
-        created="2026-11-21",
+        created="2025-01-01",
         intended_use="tests",
-        members=(member,),
-        data=DataSummary(name="none"),
+        members=tuple(members),
+        **given,
     )
     return seal(folder, info)

@@ -51,7 +51,9 @@ def test_a_student_is_closer_to_its_teachers_than_one_without_and_they_stay_as_t
     with torch.no_grad():
         taught = torch.stack([teacher.eval()({"image": image})["logits"] for teacher in teachers]).mean(0)
     task_ = make_task(plan)
-    with_teachers = _distance(Distilled(_seeded(plan), task_, teachers=teachers), plan, image, taught)
+    weights = build_network(_seeded(plan)).state_dict()
+    student = Distilled(plan, task_, teachers=teachers, weights=weights)
+    with_teachers = _distance(student, plan, image, taught)
     without = _distance(Supervised(_seeded(plan), task_), plan, image, taught)
     assert with_teachers < 0.9 * without
     assert all(torch.equal(a, b) for a, b in zip(before, teachers[0].state_dict().values(), strict=True))
@@ -71,7 +73,7 @@ def _distance(method: Supervised, plan: Plan, image: torch.Tensor, taught: torch
     return float(soft_loss(method.outputs(image)["logits"], taught, plan))
 
 
-def test_a_student_may_start_from_weights() -> None:
+def test_a_student_starts_from_the_weights_that_it_is_given() -> None:
     plan = small_plan("segment")
     torch.manual_seed(1)
     teacher = build_network(plan)

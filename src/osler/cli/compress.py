@@ -25,7 +25,10 @@ def compress(
         typer.Option(metavar="SHARE", help="Take this share of each level's filters away, as 0.5, and train on."),
     ] = None,
     distil: Annotated[
-        bool, typer.Option("--distil", help="Train one network of half the filters on what MODEL answers.")
+        bool,
+        typer.Option(
+            "--distil", help="Train the strongest half of its filters, as one network, on what MODEL answers."
+        ),
     ] = False,
     budget: Annotated[
         str | None, typer.Option(help="Time for training with --prune or --distil; 15m when nothing is said.")

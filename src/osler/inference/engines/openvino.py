@@ -235,7 +235,7 @@ class OpenVinoEngine(Engine):
         if kept is not None:
             try:
                 compiled = self._core.import_model(openvino.Tensor(kept, shared_memory=True), "CPU", settings)
-                self._kept.append(kept)  # weights stay where they are
+                self._kept.append(kept)  # whose weights the compiled network goes on reading
                 return compiled
             except RuntimeError:  # OpenVINO no longer takes what it once wrote
                 graph_cache.discard(key)

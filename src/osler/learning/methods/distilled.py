@@ -30,19 +30,16 @@ class Distilled(Supervised):
         plan: of the student.
         task: its loss and score.
         teachers: trained networks of the same inputs and outputs; their logits are averaged, as in prediction.
-        weights: of the student to start from; None starts anew.
+        weights: of the student, to start from.
     """
 
-    def __init__(
-        self, plan: Plan, task: Task, *, teachers: Sequence[Network], weights: Mapping[str, Tensor] | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, task: Task, *, teachers: Sequence[Network], weights: Mapping[str, Tensor]) -> None:
         super().__init__(plan, task)
         self.teachers = [teacher.eval().requires_grad_(requires_grad=False) for teacher in teachers]
-        if weights is not None:
-            network = self.modules["network"]
-            network.load_state_dict(weights)
-            if self.average is not None:
-                self.average = AveragedWeights(network, plan.optimiser.ema)
+        network = self.modules["network"]
+        network.load_state_dict(weights)
+        if self.average is not None:
+            self.average = AveragedWeights(network, plan.optimiser.ema)
 
     def setup(self, fabric: Fabric) -> None:
         """The teachers move along; they are not trained."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "dice",
+    "five_level_int8",
     "five_level_unet",
     "hippocampus_model",
     "hippocampus_plan",
@@ -37,6 +38,7 @@ _MOSAIC_TILE = (20, 28, 20) if QUICK else (26, 42, 24)  # to its very rim: nnU-N
 _PATCH = (64, 64, 64)
 _TILE = (32, 48, 32)  # of a hippocampus volume
 _TILED, _TILES = (96, 96, 96), 18
+_TILED_PATIENT = ("--patient", r"tiled_(\d+)")
 _STEPS = 4 if QUICK else 300
 _CASES = 4 if QUICK else 8
 _FEATURES = (8, 16, 32, 64, 80) if QUICK else (32, 64, 128, 256, 320)
@@ -63,10 +65,17 @@ def five_level_unet() -> tuple[Path, Path, Path]:
         changes = {"patch": _PATCH, "batch": 1, "network": network, "grid": {"spacing": (1.0, 1.0, 1.0)}}
         chosen = WORK / "five-levels.json"
         chosen.write_text(json.dumps({**changes, "precision": "bf16", "channels_last": True}))
-        patient = r"tiled_(\d+)"
-        arguments = ("--steps", str(_STEPS), "--plan", chosen, "--output", model, "--force", "--patient", patient)
+        arguments = ("--steps", str(_STEPS), "--plan", chosen, "--output", model, "--force", *_TILED_PATIENT)
         osler("train", data, *arguments)
     return model, image, mask
+
+
+def five_level_int8() -> Path:
+    """The same with the 8-bit graph that ``osler compress`` ships of it."""
+    parent, model = five_level_unet()[0], WORK / f"five-levels-int8{_SUFFIX}"
+    if not (model / "model.json").exists():
+        osler("compress", parent, WORK / f"tiled{_SUFFIX}", "--int8", "--output", model, "--force", *_TILED_PATIENT)
+    return model
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:

@@ -3,8 +3,8 @@
     python benchmarks/network_throughput.py [--runs N] [--second N] [--quick]
 
 Two trained networks, a residual U-Net of five levels and a real nnU-Net, on real volumes side by side (of the second
-260×252×120, where MONAI and Osler place the same windows). The masks of both programs are
-compared with each other and with the truth.
+260×252×120, where MONAI and Osler place the same windows). The masks of both programs are compared with each other and
+with the truth. The first network also runs as ``osler compress --int8`` makes it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import nibabel
 import numpy as np
 
 from _alternate import RUNS, alternate, times_faster
-from _models import dice, five_level_unet, mosaic, nnunet_model
+from _models import dice, five_level_int8, five_level_unet, mosaic, nnunet_model
 from _runs import PEERS, ROOT, WORK, Run, run
 from _table import Row, write_table
 
-PRECISIONS = ("bf16", "float32")
 MUST_BE_FASTER, MUST_AGREE = 4.0, 0.998
 SECOND = int(sys.argv[sys.argv.index("--second") + 1]) if "--second" in sys.argv else RUNS  # turns of nnU-Net
 
@@ -34,10 +33,15 @@ def _theirs(model: Path, image: Path, mask: Path) -> Run:
     return run([sys.executable, ROOT / "benchmarks/peers/monai_network.py", model, image, mask])
 
 
-def compared(name: str, model: Path, image: Path, truth: Path, *, runs: int = RUNS) -> list[Row]:
-    """One network: seconds, times faster, memory and agreement of each precision."""
-    masks = {way: WORK / f"throughput-{way}.npy" for way in (*PRECISIONS, "MONAI")}
+def compared(
+    name: str, model: Path, image: Path, truth: Path, *, int8: Path | None = None, runs: int = RUNS
+) -> list[Row]:
+    """One network: seconds, times faster, memory and agreement of each precision; ``int8`` is it with 8-bit graphs."""
+    precisions = ("bf16", "float32") if int8 is None else ("bf16", "int8", "float32")
+    masks = {way: WORK / f"throughput-{way}.npy" for way in (*precisions, "MONAI")}
     ways = {"bf16": partial(_ours, model, image, "bf16", masks["bf16"])}
+    if int8 is not None:
+        ways["int8"] = partial(_ours, int8, image, "int8", masks["int8"])
     if PEERS:
         ways["MONAI"] = partial(_theirs, model, image, masks["MONAI"])
     measured = alternate(ways, runs=runs, warm=False)  # each process warms itself
@@ -45,7 +49,7 @@ def compared(name: str, model: Path, image: Path, truth: Path, *, runs: int = RU
     expected = np.asarray(nibabel.load(truth).dataobj)
     theirs = measured.get("MONAI")
     rows = []
-    for precision in PRECISIONS:
+    for precision in precisions:
         ours, found = measured[precision], np.load(masks[precision])
         what = f"{name}, {precision}"
         beside = {} if theirs is None else {"peer": theirs.median}
@@ -59,6 +63,8 @@ def compared(name: str, model: Path, image: Path, truth: Path, *, runs: int = RU
             if first:
                 ratio = times_faster(f"{what}: times faster", ours, theirs)
                 rows += [_claimed(ratio, "4", "8", MUST_BE_FASTER), _claimed(agreement, "0.998", "", MUST_AGREE)]
+            elif precision == "int8":
+                rows += [times_faster(f"{what}: times faster", ours, theirs, aim="8"), agreement]
             else:
                 rows.append(agreement)
             truths = {"peer": dice(their_mask, expected)}
@@ -78,7 +84,7 @@ if __name__ == "__main__":
         "network_throughput",
         "Network on a volume of 256×256×128, in memory, same weights",
         [
-            *compared("five-level U-Net, 64³ windows", *five_level_unet()),
+            *compared("five-level U-Net, 64³ windows", *five_level_unet(), int8=five_level_int8()),
             *compared("nnU-Net (hippocampus), 40×56×40 windows", nnunet_model(), *mosaic(), runs=SECOND),
         ],
         peer="MONAI sliding_window_inference, eager float32, same windows, weighted alike",

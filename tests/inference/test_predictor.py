@@ -73,16 +73,18 @@ def test_each_window_is_mirrored_by_itself(segmenter, monkeypatch):
     prepared = prepare([_volume((21, 16, 19))], segmenter.plan)
     seen = []
 
-    def run(inputs):
+    def run(_, inputs):
         seen.append(inputs["image"])
         return {"logits": np.cumsum(inputs["image"], axis=2) @ np.diag(np.arange(16.0, dtype=np.float32))}
 
     with Predictor(segmenter, mirror=True, members=[0]) as predictor:
-        monkeypatch.setattr(predictor._engines[0], "run", run)
+        monkeypatch.setattr(OpenVinoEngine, "run", run)
         got = predictor.logits(prepared)
 
         def mean(batch):
-            copies = [np.flip(run({"image": np.flip(batch, axes)})["logits"], axes) for axes in ((), 2, 4, (2, 4))]
+            copies = [
+                np.flip(run(None, {"image": np.flip(batch, axes)})["logits"], axes) for axes in ((), 2, 4, (2, 4))
+            ]
             return np.mean(copies, axis=0)
 
         expected = sliding(prepared.array, (16, 16, 16), mean)
@@ -235,7 +237,7 @@ def test_logits_are_never_rounded_to_bfloat16(segmenter, monkeypatch):
     with Predictor(segmenter):
         assert asked == [("logits", False)] * 2
     heads = [(np.ones((3, 2), np.float32), np.zeros(3, np.float32))] * 2
-    monkeypatch.setattr("osler.inference.predictor.narrow_heads", lambda model, members: heads)
+    monkeypatch.setattr("osler.inference.members.narrow_heads", lambda model, members: heads)
     with pytest.raises(ModelError, match="features"):  # these graphs have none
         Predictor(segmenter).__enter__()
     assert asked[2] == ("features", True)

@@ -9,6 +9,7 @@ import pytest
 from osler.datasets.plan import GridPlan
 from osler.errors import StudyError, Unreadable
 from osler.inference.engines import Engine
+from osler.inference.engines.openvino import OpenVinoEngine
 from osler.inference.predictor import Predictor
 from osler.inference.stream import stream
 from osler.progress import CancelToken
@@ -151,16 +152,15 @@ def test_a_fault_of_the_program_is_raised_and_no_thread_stays(model):
 def test_memory_that_runs_out_in_the_network_costs_no_study(model, monkeypatch):
     with Predictor(model) as predictor:
         expected = list(stream(predictor, [(n, _image(n)) for n in range(40)]))
-        (engine,) = predictor._engines
-        run = engine.run
+        run = OpenVinoEngine.run
 
-        def scarce(inputs):
+        def scarce(engine, inputs):
             if len(inputs["image"]) > 5:
                 raise MemoryError
-            return run(inputs)
+            return run(engine, inputs)
 
-        monkeypatch.setattr(engine, "run", scarce)
-        monkeypatch.setattr(engine, "run_many", lambda batches: Engine.run_many(engine, batches))
+        monkeypatch.setattr(OpenVinoEngine, "run", scarce)
+        monkeypatch.setattr(OpenVinoEngine, "run_many", Engine.run_many)
         found = list(stream(predictor, [(n, _image(n)) for n in range(40)]))
         assert predictor.most_at_once == 4
     for one, other in zip(found, expected, strict=True):

@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 def _mask(model, precision, monkeypatch, *, heads):
     with monkeypatch.context() as patched:
         if not heads:
-            patched.setattr("osler.inference.predictor.narrow_heads", lambda model, members: [])
+            patched.setattr("osler.inference.members.narrow_heads", lambda model, members: [])
         image = Image(np.random.default_rng(0).uniform(0, 300, (1, 45, 37, 30)).astype(np.float32), np.eye(4))
         with Predictor(model, precision=precision, every_window=True) as predictor:
             assert predictor.blended == (4 if heads else CLASSES)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import partial, reduce
 from types import TracebackType
 from typing import Any
 
@@ -14,13 +13,13 @@ import numpy as np
 
 from osler.datasets.preparation import Prepared, Trace, trace_of
 from osler.datasets.slabs import SlabSource, fits
-from osler.errors import ModelError, UsageError
-from osler.inference.batches import Halving, Most, OncePerValue, Timed, flips_of, logits_in_flight, stacks_of
-from osler.inference.engines import DEFAULT_ENGINE, Engine, Output, Precision, make_engine
-from osler.inference.heads import narrow_heads
+from osler.errors import UsageError
+from osler.inference.batches import Halving, Most, OncePerValue, Timed, stacks_of
+from osler.inference.engines import DEFAULT_ENGINE, Precision
 from osler.inference.labelled import Into, LabelCount, Labelled, value_table
-from osler.inference.labelling import Head, Labeller
+from osler.inference.labelling import Labeller
 from osler.inference.mask_planes import MaskInMemory, fill, on_source, whole_planes
+from osler.inference.members import Members
 from osler.inference.precision import choose_precision
 from osler.inference.probabilities import check_finite, probabilities
 from osler.inference.selection import Selection
@@ -28,7 +27,7 @@ from osler.inference.selector import Selector
 from osler.inference.slabs import blend
 from osler.inference.stages import ahead
 from osler.inference.windows import sliding
-from osler.models.folder import INT8_SUFFIX, Calibration, Model
+from osler.models.folder import Calibration, Model
 from osler.studies.geometry import Array
 from osler.studies.volume import ImageLike
 
@@ -93,14 +92,13 @@ class Predictor:
             )
         self._every_window = every_window
         self._selector = Selector(model, engine=engine, threads=threads, every_window=every_window)
-        self._flips = flips_of(self.plan.mirror_axes) if mirror else [()]
-        self._engine_name = engine
+        self._engine_name, self._threads = engine, threads
         self.choice = choose_precision(model, precision, engine)
-        self._threads = threads
+        self._networks = Members(
+            model, self.members, engine=engine, precision=self.choice.precision, threads=threads, mirror=mirror
+        )
         self._most = Most()
-        self.timed = Timed(self._run_windows)
-        self._engines: list[Engine] = []
-        self._heads: list[tuple[Array, Array]] = []
+        self.timed = Timed(self._networks.run_windows)
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Predictor:
@@ -110,16 +108,7 @@ class Predictor:
         """
         with ExitStack() as undo:
             undo.callback(self.close)
-            self._heads = narrow_heads(self.model, self.members)
-            output: Output = "features" if self._heads else "logits"
-            for member in self.members:
-                engine = make_engine(self._engine_name)
-                precision = self.choice.precision
-                graph = self.model.graph(member, INT8_SUFFIX if precision == "int8" else engine.suffix)
-                whole = self.plan.task != "segment"
-                narrow = output == "features"  # logits are what is compared: rounded, near ones become equal
-                engine.load(graph, precision=precision, threads=self._threads, output=output, many=whole, narrow=narrow)
-                self._engines.append(engine)
+            self._networks.load()
             self._selector.load()
             self._pool = ThreadPoolExecutor(self._threads or os.cpu_count() or 1)
             undo.pop_all()
@@ -132,8 +121,7 @@ class Predictor:
 
     def close(self) -> None:
         """Free the graphs; entering again loads them again."""
-        while self._engines:
-            self._engines.pop().release()
+        self._networks.release()
         self._selector.release()
         if self._pool is not None:
             self._pool.shutdown()
@@ -187,7 +175,7 @@ class Predictor:
         """
         table = value_table(self.plan.labels)
         source = SlabSource(images, self.plan)
-        head = self._head()
+        head = self._networks.head(self.calibration.temperature)
         labeller = Labeller(source.trace, head, self.plan.outputs, self._pool)
         one = all(size <= length for size, length in zip(source.shape, self.plan.patch, strict=True))
         batch = 1 if one else min(self.usual_batch, self._most.items or self.usual_batch)
@@ -210,7 +198,7 @@ class Predictor:
         each = Halving(self.timed, self._most)
         run = each if self._every_window else OncePerValue(each)
         patch, weights = self.plan.patch, self.plan.window_weights
-        batch = _windows_at_once(patch, self._engines)
+        batch = self._windows_at_once
         settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
         settings |= {"select": selection, "channels": self.blended}
         with ExitStack() as opened:
@@ -253,8 +241,8 @@ class Predictor:
         Raises:
             ModelError: when nothing is loaded, or the graph cannot take the studies' shape.
         """
-        self._check_loaded()
-        for mean in logits_in_flight(self._engines, self._flips, stacks):
+        self._networks.check_loaded()
+        for mean in self._networks.in_flight(stacks):
             if isinstance(mean, MemoryError):
                 yield mean
             else:
@@ -263,7 +251,7 @@ class Predictor:
     @property
     def blended(self) -> int:
         """Channels of what is blended of windows: what goes into narrow heads, or the outputs."""
-        return sum(weight.shape[1] for weight, _ in self._heads) or self.plan.outputs
+        return self._networks.blended
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -274,13 +262,13 @@ class Predictor:
             "precision": self.choice.precision,
             "threads": self._threads,
             "members": list(self.members),
-            "copies": len(self._flips),
+            "copies": self._networks.copies,
         }
 
     @property
     def usual_batch(self) -> int:
         """How many windows, or small studies, go through the network at once while memory suffices."""
-        return _windows_at_once(self.plan.patch, self._engines) if self.plan.task == "segment" else _STACK
+        return self._windows_at_once if self.plan.task == "segment" else _STACK
 
     def at_most(self, items: int) -> None:
         """From now on, no more windows or small studies than this at once."""
@@ -293,9 +281,9 @@ class Predictor:
             ModelError: when nothing is loaded.
             MemoryError: when there is not enough memory.
         """
-        self._check_loaded()
+        self._networks.check_loaded()
         noise = np.random.default_rng(0).normal(size=(items, self.plan.inputs, *self.plan.patch))
-        self._run_windows(noise.astype(np.float32))
+        self._networks.run_windows(noise.astype(np.float32))
 
     @property
     def precision(self) -> Precision:
@@ -307,12 +295,14 @@ class Predictor:
         """The most windows or small studies in one batch; None unless memory was found to be scarce."""
         return self._most.items
 
-    def _check_loaded(self) -> None:
-        if not self._engines:
-            raise ModelError("the predictor is not loaded", remedy="use it in a with statement")
+    @property
+    def _windows_at_once(self) -> int:
+        """As many as the engines run at the same time, small windows more."""
+        small = min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(self.plan.patch)))
+        return max(small, self._networks.at_once)
 
     def _mean(self, studies: Sequence[Prepared]) -> list[Array]:
-        self._check_loaded()
+        self._networks.check_loaded()
         answers: list[Array | None] = [None] * len(studies)
         groups = stacks_of(studies, most=1 if self.plan.task == "segment" else _STACK)
         for numbers in groups:
@@ -324,12 +314,13 @@ class Predictor:
     def _mean_of_stack(self, stack: Array) -> Array:
         """(B, C, \\*S) to logits (B, O) or (B, O, \\*S)."""
         total: Array | None = None
-        for logits in self._passes(stack):
+        for network in self._networks.each():
+            run = Halving(network, self._most)
+            logits = self._windowed(run, stack) if self.plan.task == "segment" else run(stack)
             check_finite(logits)
             total = logits if total is None else np.add(total, logits, out=total)
-        if total is None:
-            raise ModelError("the model has no members", remedy="train it again")
-        total /= np.float32(len(self._engines))
+        assert total is not None  # a model has a member, and it is loaded
+        total /= np.float32(len(self.members))
         return total
 
     def _probabilities(self, logits: Array) -> Array:
@@ -342,75 +333,13 @@ class Predictor:
             slab[...] = probabilities(slab, self.plan, temperature, axis=0)
         return logits
 
-    def _passes(self, stack: Array) -> Iterator[Array]:
-        """Logits of each member, averaged over mirrored copies."""
-        for engine in self._engines:
-            run = Halving(partial(self._mirrored, engine), self._most)
-            yield self._windowed(run, stack) if self.plan.task == "segment" else run(stack)
-
-    def _mirrored(self, engine: Engine, stack: Array) -> Array:
-        """Mean logits of what is run and of its mirrored copies, mirrored back."""
-        found = []
-        for flips in self._flips:
-            axes = tuple(axis + 2 for axis in flips)
-            logits = self._logits_of(engine, np.flip(stack, axes) if axes else stack)
-            found.append(np.flip(logits, axes) if axes and logits.ndim > 2 else logits)
-        return found[0] if len(found) == 1 else reduce(np.add, found) / np.float32(len(found))
-
     def _windowed(self, run: Callable[[Array], Array], stack: Array) -> Array:
         """(B, C, \\*S) to logits (B, O, \\*S), window by window."""
         patch, weights = self.plan.patch, self.plan.window_weights
-        batch = _windows_at_once(patch, self._engines)
+        batch = self._windows_at_once
         settings: dict[str, Any] = {"overlap": self.plan.overlap, "batch": batch, "weights": weights}
         volumes = [sliding(one, patch, run, **settings) for one in stack]
         return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
-
-    def _logits_of(self, engine: Engine, windows: Array) -> Array:
-        """(B, C, \\*patch) to (B, O, \\*patch); of tasks without masks (B, C, \\*S) to (B, O)."""
-        if not self._heads:
-            return engine.run({"image": windows})["logits"]
-        weight, bias = self._heads[self._engines.index(engine)]
-        features = engine.run({"image": windows})["features"].astype(np.float32, copy=False)
-        logits = weight @ features.reshape(*features.shape[:2], -1) + bias[:, None]
-        return logits.reshape(len(logits), len(weight), *features.shape[2:])
-
-    def _run_windows(self, windows: Array) -> Array:
-        """(B, C, \\*patch) to the mean logits of members and mirrored copies, or to the features of each member one
-        after the other; the mean over mirrored copies of either. float32, or bfloat16 where nothing was added up."""
-        found: list[Array] = []
-        one = len(self._engines) * len(self._flips) == 1
-        for engine in self._engines:
-            total: Array | None = None
-            for flips in self._flips:
-                axes = tuple(axis + 2 for axis in flips)
-                (values,) = engine.run({"image": np.flip(windows, axes) if axes else windows}).values()
-                values = np.flip(values, axes) if axes else values
-                values = values if one else values.astype(np.float32, copy=False)
-                total = values if total is None else np.add(total, values, out=total)
-            if total is not None:
-                found.append(total)
-        if self._heads:
-            stacked = np.concatenate(found, axis=1) if len(found) > 1 else found[0]
-            return stacked if len(self._flips) == 1 else stacked / np.float32(len(self._flips))
-        passes = len(found) * len(self._flips)
-        total = reduce(lambda one, other: np.add(one, other, out=one), found)
-        return total if passes == 1 else np.divide(total, np.float32(passes), out=total)
-
-    def _head(self) -> Head:
-        """What makes the mean logits of the members out of what ``_run_windows`` gives."""
-        temperature = self.calibration.temperature
-        if not self._heads:
-            return Head(None, None, temperature)
-        share = np.float32(1 / len(self._heads))
-        weights = np.concatenate([weight for weight, _ in self._heads], axis=1) * share
-        biases = np.stack([bias for _, bias in self._heads])
-        return Head(weights, biases.mean(axis=0), temperature)
-
-
-def _windows_at_once(patch: Sequence[int], engines: Sequence[Engine]) -> int:
-    """As many as the engines run at the same time, small windows more."""
-    small = min(_MOST_WINDOWS, _WINDOW_VOXELS // int(np.prod(patch)))
-    return max(small, *(engine.at_once for engine in engines))
 
 
 def _checked(layers: Generator[Array, None, None], source: SlabSource) -> Generator[Array, None, None]:

@@ -45,6 +45,7 @@ def test_a_plan_whose_fields_fit_passes(task: TaskName, dimensions: int) -> None
         ("segment", {"augmentation.flips": [True]}, "augmentation.flips has 1 entries"),
         ("segment", {"mirror_axes": [2]}, "mirror_axes"),
         ("segment", {"channels": ["a", "b"]}, "normalisation has 1 entries, and channels has 2"),
+        ("segment", {"air": 0.1}, "air is 0.1, and air can only be made up for masks of volumes of CT"),
     ],
 )
 def test_fields_that_contradict_each_other_are_named(task: TaskName, changes: dict[str, Any], told: str) -> None:

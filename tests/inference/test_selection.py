@@ -15,7 +15,7 @@ from osler.inference.labelling import Head, Labeller
 from osler.inference.layout import Layer
 from osler.inference.predictor import Predictor
 from osler.inference.probabilities import softmax
-from osler.inference.selection import Body, Bound, Windows, air_rule, dilated, working_spacing
+from osler.inference.selection import Body, Bound, Windows, air_rule, calls_air_background, dilated, working_spacing
 from osler.inference.slabs import blend
 from osler.inference.windows import window_starts
 from osler.studies.image import Image
@@ -335,6 +335,15 @@ def test_a_network_that_does_not_call_air_background_runs_every_window(tmp_path)
     labelled = _labels(model, _chest())
     assert labelled.windows is None
     assert np.median(labelled.mask[:5]) == 1  # air is what it calls the first label
+
+
+@pytest.mark.parametrize(("stray", "background"), [(0, True), (5, True), (6, False), (512, False)])
+def test_stray_voxels_of_air_are_not_what_a_network_calls_it(stray, background):
+    logits = np.zeros((2, 512), np.float32)
+    logits[1] = np.where(np.arange(512) < stray, 1, -1)
+    rule = air_rule(make_plan(modality="CT", normalisation=CT))
+    answer = calls_air_background(rule, (8, 8, 8), lambda windows: windows, lambda _: logits, windows=2)
+    assert answer is background
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learning_plans import MemoryCases, small_plan
+from osler.datasets.plan import NormalisationPlan
 from osler.learning.feed import Feed, cut
 from osler.learning.tasks import make_task
 
@@ -42,6 +43,21 @@ def test_two_processes_share_an_epoch_without_overlap() -> None:
 def test_a_patch_on_the_foreground_contains_some() -> None:
     feed = feed_of(foreground=1.0)
     assert all(bool((feed.batch(step).answer > 0).flatten(1).any(1).all()) for step in range(10))
+
+
+def test_some_patches_of_ct_are_air_whatever_the_case() -> None:
+    ct = (NormalisationPlan(kind="dataset", low=-1024, high=500, mean=-200, std=100),)
+    feed = feed_of(dimensions=3, air=0.25, modality="CT", normalisation=ct)
+    batches = [feed.batch(step) for step in range(60)]
+    images, answers = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("image", "answer"))
+    means = images.flatten(1).mean(1) * 100 - 200
+    air = means < -980  # the cases themselves are around 0
+    assert 15 <= int(air.sum()) <= 45  # a quarter of 120
+    assert int(answers[air].sum()) == 0
+    assert float(images.min()) >= -8.24  # nothing below what studies are clipped to
+    deviations = images[air].flatten(1).std(1) * 100
+    assert float(deviations.min()) < 10 < 20 < float(deviations.max()) < 41
+    assert len(means[air].round(decimals=1).unique()) > 10
 
 
 def test_slicing_from_disk_gives_the_same_patches_as_memory() -> None:

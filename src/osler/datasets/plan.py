@@ -178,7 +178,8 @@ class Plan(_Frozen):
     ``steps`` is how many there will be (a forecast under ``budget_s``; in a model folder: how many there were).
     ``pace`` repeats a run that was limited by time: from step n on, progress grows by that much per step.
     ``members`` networks are trained one after the other, from other seeds, and their probabilities averaged.
-    ``foreground`` is the share of patches centred on a label. ``mirror_axes`` are those safe to mirror in prediction.
+    ``foreground`` is the share of patches centred on a label, ``air`` that of patches of nothing but made-up air, which
+    only volumes of CT have. ``mirror_axes`` are those safe to mirror in prediction.
     ``window_weights`` is how overlapping windows share a voxel: a Gaussian of an eighth of the patch, about the patch's
     middle and nowhere below a hundredth per axis (``floored``), or about voxel n // 2 of n as it is (``gaussian``).
     ``regions``: where structures overlap, the network answers each of these on its own (sigmoid), and a voxel gets the
@@ -200,6 +201,7 @@ class Plan(_Frozen):
     patch: tuple[int, ...]
     batch: int = Field(ge=1)
     foreground: float = Field(default=0.5, ge=0, le=1)
+    air: float = Field(default=0.0, ge=0, lt=1)
     network: NetworkPlan
     loss: LossPlan
     optimiser: OptimiserPlan
@@ -223,6 +225,11 @@ class Plan(_Frozen):
     def inputs(self) -> int:
         """Channels of the network's input."""
         return len(self.channels) * self.colours
+
+    @property
+    def tells_air(self) -> bool:
+        """Whether the network's input says what is air: numbers of CT, scaled alike in every study."""
+        return self.modality == "CT" and all(one.kind == "dataset" and one.over == "all" for one in self.normalisation)
 
     @property
     def outputs(self) -> int:

@@ -32,6 +32,11 @@ def _contradictions(plan: Plan) -> Iterator[str]:
         yield from _levels(plan)
         yield from _depth(plan)
     yield from _converted(plan)
+    if plan.air and not (plan.task == "segment" and plan.dimensions == 3 and plan.tells_air):
+        yield (
+            f"air is {plan.air}, and air can only be made up for masks of volumes of CT with the normalisation.kind "
+            "dataset over all: it must be 0"
+        )
     weights = plan.loss.class_weights
     if weights and len(weights) != plan.outputs:
         background = " (background first)" if plan.task == "segment" else ""

@@ -43,6 +43,7 @@ Timings = Mapping[str, float]
 """Seconds of one training step by ``timing_key``."""
 
 _USED = 0.93  # of the budget that is left to training steps; the rest goes to validation and checkpoints
+_AIR = 0.05  # of the patches of volumes of CT
 _ENSEMBLE = 3  # networks that answer together where the time is enough for each
 _KIND_TO_TASK: dict[str, TaskName] = {
     "classes": "classify",
@@ -150,7 +151,7 @@ def plan_for(
     reasons = {} if reasons is None else reasons
     flips = flips_for(fingerprint, reasons)
     _explain_grid(fingerprint, candidate, reasons)
-    return Plan(
+    plan = Plan(
         task=task,
         method=method,
         seed=seed,
@@ -176,6 +177,10 @@ def plan_for(
         target_std=fingerprint.target_std or 1.0,
         reasons=reasons,
     )
+    if task != "segment" or plan.dimensions != 3 or not plan.tells_air:
+        return plan
+    reasons["air"] = "windows of air around a patient are rare in training, and what is not learnt there is made up"
+    return plan.model_copy(update={"air": _AIR})
 
 
 def offered(fingerprint: Fingerprint, task: TaskName, hardware: Hardware) -> tuple[Candidate, ...]:

@@ -19,6 +19,9 @@ from osler.learning.tasks import Task
 
 __all__ = ["Cases", "Feed", "cut", "step_seed"]
 
+_AIR_HU, _AIR_NOISE_HU = (-1024.0, -990.0), (0.0, 40.0)
+"""Levels and standard deviations of made-up air: a scanner's, which may cut off what is below -1024."""
+
 
 class Cases(Protocol):
     """What a feed needs of the prepared store."""
@@ -71,7 +74,8 @@ class Feed:
     """Batches of a training run.
 
     Every case comes once per epoch, in an order drawn anew each epoch. For dense tasks a share ``plan.foreground`` of
-    the patches is centred on a voxel of a label drawn evenly among those in the case, the rest lie anywhere.
+    the patches is centred on a voxel of a label drawn evenly among those in the case, the rest lie anywhere; a share
+    ``plan.air`` is nothing but air, whatever the case.
     """
 
     def __init__(
@@ -135,10 +139,19 @@ class Feed:
         return result
 
     def _dense(self, name: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if self.plan.air and random.random() < self.plan.air:
+            return self._air(random), np.zeros(self.source, np.uint8)
         array, mask = self._load(name)
         centre = self._centre(name, mask.shape, random)
         start = [c - n // 2 for c, n in zip(centre, self.source, strict=True)]
         return cut(array, start, self.source, channels=True), cut(mask, start, self.source, channels=False)
+
+    def _air(self, random: np.random.Generator) -> np.ndarray:
+        """(C, *source) of a scanner's air and its noise."""
+        noise = random.standard_normal((len(self.plan.normalisation), *self.source), np.float32)
+        numbers = random.uniform(*_AIR_HU) + random.uniform(*_AIR_NOISE_HU) * noise
+        channels = zip(numbers, self.plan.normalisation, strict=True)
+        return np.stack([(hu.clip(one.low, one.high) - one.mean) / one.std for hu, one in channels]).astype(np.float32)
 
     def batch(self, step: int) -> Batch:
         """The batch of one step: image (B, C, *source), answer (B, *source) or as the task encodes it."""

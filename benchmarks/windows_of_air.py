@@ -153,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     data = _write(WORK / "air-data")
     model, without = (
-        _trained(name, data, options.budget, air) for name, air in (("air-learnt", 0.05), ("air-not-learnt", 0.0))
+        _trained(name, data, options.budget, air) for name, air in (("air-learnt", 0.1), ("air-not-learnt", 0.0))
     )
     (called, scores), (other_called, other_scores) = _said_of_air(model), _said_of_air(without)
     noises = ", ".join(f"{noise:.0f}" for noise in NOISE_HU)

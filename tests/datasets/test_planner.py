@@ -147,8 +147,8 @@ def test_a_ct_is_normalised_by_the_dataset_and_an_mr_by_the_image() -> None:
 
 def test_masks_of_volumes_of_ct_learn_air_and_nothing_else_does() -> None:
     ct = plan_of(fingerprint(modality="CT", units="HU"))
-    assert ct.air == 0.05
-    assert "made up" in ct.reasons["air"]
+    assert ct.air == 0.1
+    assert "wide field of view" in ct.reasons["air"]
     assert plan_of(fingerprint()).air == 0
     assert plan_of(fingerprint("classes", modality="CT", units="HU")).air == 0
     assert plan_of(picture("mask", modality="CT", units="HU")).air == 0

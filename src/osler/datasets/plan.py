@@ -178,8 +178,8 @@ class Plan(_Frozen):
     ``steps`` is how many there will be (a forecast under ``budget_s``; in a model folder: how many there were).
     ``pace`` repeats a run that was limited by time: from step n on, progress grows by that much per step.
     ``members`` networks are trained one after the other, from other seeds, and their probabilities averaged.
-    ``foreground`` is the share of patches centred on a label, ``air`` that of patches of nothing but made-up air, which
-    only volumes of CT have. ``mirror_axes`` are those safe to mirror in prediction.
+    ``foreground`` is the share of patches centred on a label, ``air`` that of patches which may reach beyond the study,
+    into air that is made up; only volumes of CT have it. ``mirror_axes`` are those safe to mirror in prediction.
     ``window_weights`` is how overlapping windows share a voxel: a Gaussian of an eighth of the patch, about the patch's
     middle and nowhere below a hundredth per axis (``floored``), or about voxel n // 2 of n as it is (``gaussian``).
     ``regions``: where structures overlap, the network answers each of these on its own (sigmoid), and a voxel gets the

@@ -22,6 +22,9 @@ __all__ = ["Cases", "Feed", "cut", "step_seed"]
 _AIR_HU, _AIR_NOISE_HU = (-1024.0, -990.0), (0.0, 40.0)
 """Levels and standard deviations of made-up air: a scanner's, which may cut off what is below -1024."""
 
+_BEYOND = 0.75
+"""Patch lengths from a study's border to the farthest centre of a patch beyond it: a third of them hold air alone."""
+
 
 class Cases(Protocol):
     """What a feed needs of the prepared store."""
@@ -74,8 +77,8 @@ class Feed:
     """Batches of a training run.
 
     Every case comes once per epoch, in an order drawn anew each epoch. For dense tasks a share ``plan.foreground`` of
-    the patches is centred on a voxel of a label drawn evenly among those in the case, the rest lie anywhere; a share
-    ``plan.air`` is nothing but air, whatever the case.
+    the patches is centred on a voxel of a label drawn evenly among those in the case, the rest lie anywhere in
+    it; a share ``plan.air`` may reach beyond it, into made-up air.
     """
 
     def __init__(
@@ -139,12 +142,20 @@ class Feed:
         return result
 
     def _dense(self, name: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        if self.plan.air and random.random() < self.plan.air:
-            return self._air(random), np.zeros(self.source, np.uint8)
         array, mask = self._load(name)
-        centre = self._centre(name, mask.shape, random)
+        in_air = self.plan.air > 0 and random.random() < self.plan.air
+        centre = self._in_air(mask.shape, random) if in_air else self._centre(name, mask.shape, random)
         start = [c - n // 2 for c, n in zip(centre, self.source, strict=True)]
-        return cut(array, start, self.source, channels=True), cut(mask, start, self.source, channels=False)
+        image, answer = cut(array, start, self.source, channels=True), cut(mask, start, self.source, channels=False)
+        if in_air:
+            inside = cut(np.broadcast_to(np.True_, mask.shape), start, self.source, channels=False)
+            image = np.where(inside, image, self._air(random))
+        return image, answer
+
+    def _in_air(self, shape: Sequence[int], random: np.random.Generator) -> list[int]:
+        """The centre of a patch that may lie beyond the study, in part or wholly."""
+        reach = _BEYOND * np.array(self.plan.patch)
+        return [round(float(c)) for c in random.uniform(-reach, np.array(shape) + reach)]
 
     def _air(self, random: np.random.Generator) -> np.ndarray:
         """(C, *source) of a scanner's air and its noise."""

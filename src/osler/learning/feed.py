@@ -23,7 +23,7 @@ _AIR_HU, _AIR_NOISE_HU = (-1024.0, -990.0), (0.0, 40.0)
 """Levels and standard deviations of made-up air: a scanner's, which may cut off what is below -1024."""
 
 _BEYOND = 0.75
-"""Patch lengths from a study's border to the farthest centre of a patch beyond it: a third of them hold air alone."""
+"""Patch lengths from a study's border to the farthest centre of a patch beyond it: a third to a half hold air alone."""
 
 
 class Cases(Protocol):

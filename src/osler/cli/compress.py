@@ -27,7 +27,7 @@ def compress(
     distil: Annotated[
         bool,
         typer.Option(
-            "--distil", help="Train the strongest half of its filters, as one network, on what MODEL answers."
+            "--distil", help="Train one network of the stronger half of MODEL's filters on what MODEL answers."
         ),
     ] = False,
     budget: Annotated[

@@ -97,7 +97,7 @@ def compress(
         output: the model folder to write.
         int8: quantise the graphs.
         prune: share of the filters of each level to take away, and train on.
-        distil: train one network of half the filters on what the model (all members of it) answers.
+        distil: train one network of the stronger half of the filters on what the model (all members of it) answers.
         budget: for the training of ``prune`` and ``distil``, as "15m" or in seconds.
         steps: train exactly so many steps instead.
         seed: of that training.
